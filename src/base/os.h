@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// All the operating system there is: files, mapping, clocks, cores, memory figures, signals' one
+// flag, terminals.
+#ifndef CARAT_BASE_OS_H
+#define CARAT_BASE_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/str.h"
+
+// A whole file, mapped read-only. Directories, devices and pipes are refused with the reason.
+// An empty file gives size 0 and data NULL.
+struct os_map {
+    const uint8_t *data;
+    size_t size;
+};
+int os_map_open(struct os_map *out, const char *path, struct carat_error *err);
+void os_map_close(struct os_map *m); // takes zeroed memory
+// Tells the system that this part will be read soon. Advice only.
+void os_map_will_need(const struct os_map *m, size_t offset, size_t size);
+// Whether the page at this offset is resident now: for progress bars, never for correctness.
+// Resident bytes among [offset, offset + size), in whole pages; size when unknown.
+size_t os_map_resident(const struct os_map *m, size_t offset, size_t size);
+
+bool os_is_directory(const char *path);
+bool os_is_file(const char *path);
+bool os_exists(const char *path);
+// Names in a directory (no "." and ".."), sorted bytewise; freed with os_list_free.
+int os_list(char ***names, size_t *count, const char *path, size_t count_max,
+            struct carat_error *err);
+void os_list_free(char **names, size_t count);
+// Reads a whole file, or standard input when path is "-", up to max bytes; more is CARAT_E_FULL.
+int os_read_file(struct buf *out, const char *path, size_t max, struct carat_error *err);
+int os_write_file(const char *path, const void *data, size_t size, struct carat_error *err);
+int64_t os_modified_time(const char *path); // seconds since 1970; 0 when unknown
+// Where this program's file is, as a path; empty string when unknown.
+void os_program_path(struct buf *out);
+const char *os_env(const char *name); // NULL when unset or empty
+
+double os_seconds(void); // monotonic
+uint64_t os_random_u64(void);
+size_t os_cores(void);              // cores this process may use, at least 1
+uint64_t os_memory_total(void);     // bytes; 0 when unknown
+uint64_t os_memory_available(void); // bytes; 0 when unknown
+uint64_t os_memory_resident_peak(void); // of this process, bytes; 0 when unknown
+// Of that, what belongs to this process alone (anonymous memory), now; 0 when unknown.
+uint64_t os_memory_private(void);
+
+// Ctrl-C: after os_catch_interrupt the first interrupt only sets a flag; a second one, while the
+// flag is set, ends the program at once with exit code 130.
+void os_catch_interrupt(void);
+bool os_interrupted(void);
+void os_clear_interrupt(void);
+
+bool os_is_terminal(int fd);
+size_t os_terminal_columns(int fd); // 80 when unknown
+
+#endif

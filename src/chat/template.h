@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Messages to the text and tokens of a prompt: the five published versions of Gemma 4's chat template
+// as one fixed procedure in C. docs/chat.md describes the format.
+#ifndef CARAT_CHAT_TEMPLATE_H
+#define CARAT_CHAT_TEMPLATE_H
+
+#include "model/tokenizer.h"
+
+struct chat_result {
+    struct buf text;          // the rendered prompt, markers spelled out
+    struct token_list tokens;
+    bool opens_thought;
+};
+// `which` must not be AUTO. tokenizer may be NULL: only the text is made.
+int chat_render(struct chat_result *out, const struct carat_chat *chat, enum carat_template which,
+                const struct tokenizer *tokenizer, struct carat_error *err);
+void chat_result_release(struct chat_result *r);
+
+// Which version a template text is, by size and hash; AUTO when it is none of them.
+enum carat_template chat_template_identify(struct slice template_text);
+const char *chat_template_name(enum carat_template which); // "canonical", ...
+
+#endif

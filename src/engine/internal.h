@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the chat room needs to know of an engine and a prompt.
+#ifndef CARAT_ENGINE_INTERNAL_H
+#define CARAT_ENGINE_INTERNAL_H
+
+#include "model/tokenizer.h"
+
+const struct tokenizer *engine_tokenizer(const struct carat_engine *engine);
+// The template that the model file carries, as text; empty when it has none. Lives with the engine.
+struct slice engine_chat_template(const struct carat_engine *engine);
+bool engine_is_stop(const struct carat_engine *engine, carat_token token);
+
+// A prompt from finished tokens; takes over the list's memory and the text's (text may be NULL).
+int prompt_new(struct carat_prompt **out, const struct carat_engine *engine,
+               struct token_list *tokens, struct buf *text, bool opens_thought,
+               struct carat_error *err);
+
+#endif
