@@ -330,7 +330,7 @@ enum carat_event_type {
 enum carat_stop {
     CARAT_STOP_NONE,
     CARAT_STOP_TURN,   /* the model ended its turn */
-    CARAT_STOP_TOOL,   /* it waits for tool results, or made calls */
+    CARAT_STOP_TOOL,   /* the same, and it made calls whose results it waits for */
     CARAT_STOP_STRING, /* a stop string was met: text names it */
     CARAT_STOP_LENGTH, /* max_tokens or the context is used up */
     CARAT_STOP_USER,   /* the callback asked */
@@ -343,11 +343,9 @@ struct carat_event {
     carat_token token; /* the token that brought it, or CARAT_TOKEN_NONE */
 };
 
-#define CARAT_EVENTS_MAX 16 /* a feed never yields more */
-
 struct carat_parser;
 struct carat_parser_options {
-    const char *const *stops; /* stop strings, matched in the answer's text */
+    const char *const *stops; /* stop strings, matched in the answer's text; copied */
     size_t n_stops;
     bool starts_in_thought;   /* carat_prompt_opens_thought */
     bool is_raw;              /* no chat structure: all text is TEXT, special tokens dropped; only
@@ -355,18 +353,21 @@ struct carat_parser_options {
 };
 CARAT_API int carat_parser_new(struct carat_parser **out, const struct carat_engine *engine,
                                const struct carat_parser_options *options, struct carat_error *err);
-/* Takes one token; fills events[CARAT_EVENTS_MAX] and returns how many. After a STOP event nothing
- * more comes. The pieces of one message joined give the same result however the model's text was cut
- * into tokens. A call is announced only once it is known to be whole; text that might still turn out to
- * be surrounding white space or part of a stop string is held back. */
-CARAT_API size_t carat_parser_feed(struct carat_parser *parser, carat_token token,
-                                   struct carat_event events[]);
+/* Takes one token. The events that it brought are then read with carat_parser_next, until that
+ * returns false. After a STOP event nothing more comes, and what is fed is ignored. The pieces of one
+ * message joined give the same result however the model's text was cut into tokens. A call is
+ * announced only once it is known to be whole; text that might still turn out to be surrounding white
+ * space or part of a stop string is held back. */
+CARAT_API int carat_parser_feed(struct carat_parser *parser, carat_token token,
+                                struct carat_error *err);
 /* The same for text whose markers are spelled out (a recorded answer, another engine's output). */
-CARAT_API size_t carat_parser_feed_text(struct carat_parser *parser, const char *text, size_t size,
-                                        struct carat_event events[]);
+CARAT_API int carat_parser_feed_text(struct carat_parser *parser, const char *text, size_t size,
+                                     struct carat_error *err);
 /* No more tokens will come (why: usually CARAT_STOP_LENGTH): gives what was held back, and STOP. */
-CARAT_API size_t carat_parser_finish(struct carat_parser *parser, enum carat_stop why,
-                                     struct carat_event events[]);
+CARAT_API int carat_parser_finish(struct carat_parser *parser, enum carat_stop why,
+                                  struct carat_error *err);
+/* The next event in order; false when there is none until the next feed. */
+CARAT_API bool carat_parser_next(struct carat_parser *parser, struct carat_event *event);
 CARAT_API void carat_parser_free(struct carat_parser *parser);
 
 /* ---------------------------------------------------------------------------------- generating */
