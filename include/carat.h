@@ -279,16 +279,18 @@ struct carat_logit_bias {
     float bias; /* added to the logit; -INFINITY forbids */
 };
 
-/* Stages run in this order: suppressed tokens and bias, penalties, top-k, top-p, min-p, temperature,
- * draw. top-p and min-p see the probabilities at temperature 1. */
+/* Stages run in this order, as in Hugging Face transformers: bias and suppressed tokens, penalties,
+ * temperature, top-k, top-p, min-p, draw. top-p and min-p see the probabilities that temperature and
+ * the stages before them left. docs/sampling.md has the formulas. */
 struct carat_sampling {
     float temperature;        /* 0: greedy, the most likely token after bias and penalties */
     size_t top_k;             /* 0: off */
     float top_p;              /* 1: off */
     float min_p;              /* 0: off */
-    float repetition_penalty; /* 1: off; divides positive logits, multiplies negative ones */
-    float frequency_penalty;  /* 0: off; times the number of occurrences */
-    float presence_penalty;   /* 0: off */
+    float repetition_penalty; /* 1: off; divides positive logits, multiplies negative ones, of tokens
+                                 that were accepted or picked */
+    float frequency_penalty;  /* 0: off; subtracted for each time a token was picked */
+    float presence_penalty;   /* 0: off; subtracted once from tokens that were picked */
     size_t penalty_window;    /* penalties look at this many newest tokens; 0: all */
     const struct carat_logit_bias *biases; /* copied by carat_sampler_new */
     size_t n_biases;
@@ -308,7 +310,8 @@ struct carat_sampler;
 CARAT_API int carat_sampler_new(struct carat_sampler **out, const struct carat_engine *engine,
                                 const struct carat_sampling *sampling, struct carat_error *err);
 CARAT_API carat_token carat_sampler_pick(struct carat_sampler *sampler, const float *logits);
-/* Makes a token count for the penalties. carat_sampler_pick does it for what it picked. */
+/* Tells the sampler of a token that it did not pick, such as the prompt's: it counts for the
+ * repetition penalty. carat_sampler_pick counts its own picks, for all penalties. */
 CARAT_API void carat_sampler_accept(struct carat_sampler *sampler, carat_token token);
 /* Of the last pick: the token's own log-probability, then the n_top best, best first. Borrowed until
  * the next pick; *n is 0 unless n_top was set (then n_top + 1). */
