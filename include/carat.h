@@ -2,15 +2,15 @@
 /*
  * carat: a local engine for Gemma 4 models. The one public header.
  *
- * An engine is one loaded model, read-only, shared by threads. A session is one timeline: the tokens
- * seen so far, their kv cache, the logits of the last one. A prompt is tokens ready to evaluate. A
- * sampler turns logits into a token, a parser turns tokens into events.
+ * An engine is one loaded model, read-only, shared by threads. A session is one timeline: the
+ * tokens seen so far, their kv cache, the logits of the last one. A prompt is tokens ready to
+ * evaluate. A sampler turns logits into a token, a parser turns tokens into events.
  *
  * Conventions: an int result is 0 or a negative enum carat_status. On failure outputs are untouched
  * and the error, which may be NULL, holds one sentence: what, where, expected, found, what to do.
- * new/open gives an owned object, free/close takes NULL. A const pointer that comes out is borrowed;
- * its comment says until when. Options that are all zero mean the defaults. Strings are UTF-8.
- * An engine may be shared by threads; every other object is used by one thread at a time.
+ * new/open gives an owned object, free/close takes NULL. A const pointer that comes out is
+ * borrowed; its comment says until when. Options that are all zero mean the defaults. Strings are
+ * UTF-8. An engine may be shared by threads; every other object is used by one thread at a time.
  */
 #ifndef CARAT_H
 #define CARAT_H
@@ -48,8 +48,8 @@ struct carat_error {
 
 enum carat_log_level { CARAT_LOG_DEBUG, CARAT_LOG_INFO, CARAT_LOG_WARNING, CARAT_LOG_ERROR };
 
-/* Sets where log lines go (no newline at their end); NULL, the default, drops them. The callback may
- * be called from any thread that calls the library. Set it before anything else runs. */
+/* Sets where log lines go (no newline at their end); NULL, the default, drops them. The callback
+ * may be called from any thread that calls the library. Set it before anything else runs. */
 typedef void (*carat_on_log)(void *user, enum carat_log_level level, const char *text);
 CARAT_API void carat_set_log(carat_on_log on_log, void *user);
 
@@ -73,35 +73,35 @@ enum carat_activations {
 typedef bool (*carat_on_progress)(void *user, const char *what, uint64_t done, uint64_t total);
 
 struct carat_engine_options {
-    const char *model;   /* a GGUF file (the first of a split set) or a Hugging Face directory */
-    size_t n_threads;    /* 0: one per usable core */
+    const char *model; /* a GGUF file (the first of a split set) or a Hugging Face directory */
+    size_t n_threads;  /* 0: one per usable core */
     enum carat_activations activations;
-    bool is_vocab_only;  /* tokenizer and chat only: no tensors are needed or looked at */
-    bool reads_ahead;    /* touch all weights while opening, with progress */
+    bool is_vocab_only; /* tokenizer and chat only: no tensors are needed or looked at */
+    bool reads_ahead;   /* touch all weights while opening, with progress */
     carat_on_progress on_progress;
     void *user;
 };
 
 struct carat_engine;
 
-CARAT_API int carat_engine_open(struct carat_engine **out, const struct carat_engine_options *options,
+CARAT_API int carat_engine_open(struct carat_engine **out,
+                                const struct carat_engine_options *options,
                                 struct carat_error *err);
 CARAT_API void carat_engine_close(struct carat_engine *engine); /* after its sessions are freed */
 
 struct carat_model_info {
-    const char *name;         /* from the file, or the file's name; all strings live with the engine */
+    const char *name; /* from the file, or the file's name; all strings live with the engine */
     const char *architecture; /* "gemma4" or "gemma4_unified" */
     const char *container;    /* "GGUF" or "safetensors" */
     const char *weight_type;  /* element type that holds most weights, e.g. "Q4_0" */
-    const char *cpu_level;    /* kernels in use: "generic", "avx2", "avx512", "avx512vnni", "neon", ... */
-    const char *chat_template;/* "canonical", "canonical-edge", "revision-2026-04", "interleaved",
-                                 "launch", "none" or "unknown" */
-    uint64_t n_parameters;    /* of the text decoder */
-    uint64_t weights_size;    /* bytes of all tensors in use */
+    const char
+        *cpu_level; /* kernels in use: "generic", "avx2", "avx512", "avx512vnni", "neon", ... */
+    uint64_t n_parameters; /* of the text decoder */
+    uint64_t weights_size; /* bytes of all tensors in use */
     size_t n_layers;
     size_t n_vocab;
     size_t hidden_size;
-    size_t context_max;       /* most positions the model was made for */
+    size_t context_max; /* most positions the model was made for */
     size_t sliding_window;
     size_t n_threads;
     bool is_vocab_only;
@@ -115,14 +115,14 @@ enum carat_token_flags {
     CARAT_TOKENIZE_SPECIAL = 1, /* strings like <turn|> in the text become their control tokens */
     CARAT_TOKENIZE_BOS = 2,     /* put <bos> first, unless it is there already */
 };
-/* Writes at most capacity tokens and returns how many the text has, or a negative status. Never more
- * than text_size + 1, so a caller can size its array beforehand. Bytes that are not UTF-8 become
- * byte tokens. */
+/* Writes at most capacity tokens and returns how many the text has, or a negative status. Never
+ * more than text_size + 1, so a caller can size its array beforehand. Bytes that are not UTF-8
+ * become byte tokens. */
 CARAT_API int64_t carat_tokenize(const struct carat_engine *engine, const char *text,
                                  size_t text_size, unsigned flags, carat_token *out,
                                  size_t capacity, struct carat_error *err);
-/* The bytes of one token, not terminated; special tokens give their literal text. NULL and size 0 for
- * an id outside the vocabulary. Lives as long as the engine. */
+/* The bytes of one token, not terminated; special tokens give their literal text. NULL and size 0
+ * for an id outside the vocabulary. Lives as long as the engine. */
 CARAT_API const char *carat_token_text(const struct carat_engine *engine, carat_token token,
                                        size_t *size);
 CARAT_API bool carat_token_is_special(const struct carat_engine *engine, carat_token token);
@@ -131,8 +131,9 @@ CARAT_API bool carat_token_is_stop(const struct carat_engine *engine, carat_toke
 /* Tokens to text, one token at a time, never half a character: an unfinished UTF-8 sequence is held
  * back, bytes that can never become valid become U+FFFD. */
 struct carat_detokenizer;
-CARAT_API int carat_detokenizer_new(struct carat_detokenizer **out, const struct carat_engine *engine,
-                                    bool skips_special, struct carat_error *err);
+CARAT_API int carat_detokenizer_new(struct carat_detokenizer **out,
+                                    const struct carat_engine *engine, bool skips_special,
+                                    struct carat_error *err);
 /* What may be shown after this token; borrowed until the next call on d. */
 CARAT_API const char *carat_detokenizer_feed(struct carat_detokenizer *d, carat_token token,
                                              size_t *size);
@@ -156,10 +157,10 @@ struct carat_part {
 };
 
 struct carat_tool_call {
-    const char *id;        /* may be NULL */
+    const char *id; /* may be NULL */
     const char *name;
-    const char *arguments; /* JSON: an object, or NULL for none. A JSON string that holds an object is
-                              refused or pasted, as the template version does */
+    const char *arguments; /* JSON: an object, or NULL for none. A JSON string that holds an object
+                              is refused or pasted, as the template version does */
 };
 struct carat_tool_response {
     const char *name;     /* may be NULL: "unknown" */
@@ -198,8 +199,8 @@ struct carat_chat {
     bool preserves_thinking; /* preserve_thinking */
     bool is_complete;        /* no generation prompt at the end (add_generation_prompt = false) */
     bool continues_final;    /* the last message is the beginning of the answer: leave it open */
-    bool trusts_markers;     /* control strings such as <turn|> inside content become control tokens;
-                                by default they are plain text */
+    bool trusts_markers; /* control strings such as <turn|> inside content become control tokens;
+                            by default they are plain text */
 };
 
 struct carat_prompt;
@@ -210,41 +211,49 @@ CARAT_API int carat_prompt_from_text(struct carat_prompt **out, const struct car
                                      const char *text, size_t text_size, unsigned flags,
                                      struct carat_error *err);
 CARAT_API int carat_prompt_from_tokens(struct carat_prompt **out, const struct carat_engine *engine,
-                                       const carat_token *tokens, size_t n, struct carat_error *err);
-/* Both live as long as the prompt. The text is the rendered prompt with its markers spelled out; NULL
- * for a prompt made from tokens. */
+                                       const carat_token *tokens, size_t n,
+                                       struct carat_error *err);
+/* Both live as long as the prompt. The text is the rendered prompt with its markers spelled out;
+ * NULL for a prompt made from tokens. */
 CARAT_API const carat_token *carat_prompt_tokens(const struct carat_prompt *prompt, size_t *n);
 CARAT_API const char *carat_prompt_text(const struct carat_prompt *prompt, size_t *size);
 /* Whether the prompt ends inside an open thought: the answer then begins as reasoning. */
 CARAT_API bool carat_prompt_opens_thought(const struct carat_prompt *prompt);
+/* Which version of the chat template the model file carries: "canonical", "canonical-edge",
+ * "revision-2026-04", "interleaved", "launch", "none" or "unknown". Static. */
+CARAT_API const char *carat_chat_template_name(const struct carat_engine *engine);
 CARAT_API void carat_prompt_free(struct carat_prompt *prompt);
 
 /* ---------------------------------------------------------------------------------- sessions */
 
-/* A tensor on its way through the model: rows [n_rows, n_columns], row i at position first + i of the
- * timeline. Names: "embed", "hidden" (with its layer), "norm", "logits". layer is -1 outside layers. */
+/* A tensor on its way through the model: rows [n_rows, n_columns], row i at position first + i of
+ * the timeline. Names: "embed", "hidden" (with its layer), "norm", "logits". layer is -1 outside
+ * layers. */
 typedef void (*carat_on_tensor)(void *user, const char *name, int layer, size_t first,
                                 size_t n_rows, size_t n_columns, const float *rows);
 
 struct carat_session_options {
-    size_t context_max;        /* most tokens in the timeline; 0: the model's, at most 32768 */
+    size_t context_max; /* most tokens in the timeline; 0: the model's, at most 32768 */
     enum carat_dtype_kv kv_type;
-    size_t prefill_chunk;      /* tokens evaluated together; 0: 512 */
-    bool has_all_logits;       /* compute logits at every position, for on_tensor and nobody else */
+    size_t rewind_max;    /* once a timeline is longer than the sliding window, sync can take
+                             back this many tokens without evaluating all again; each costs a
+                             slot in every sliding layer. 0: only the window itself is kept */
+    size_t prefill_chunk; /* tokens evaluated together; 0: 512 */
+    bool has_all_logits;  /* compute logits at every position, for on_tensor and nobody else */
     carat_on_progress on_progress; /* while evaluating a long prompt, in tokens */
     carat_on_tensor on_tensor;
-    void *user;                /* for both */
+    void *user; /* for both */
 };
 
 /* What a model will cost, from the file's headers alone; the process keeps within it. Bytes. */
 struct carat_memory {
-    uint64_t weights;      /* tensors, mapped from the file */
-    uint64_t tables;       /* vocabulary, rope tables and other copies made while opening */
-    uint64_t kv_sliding;   /* kv cache of the sliding layers: fixed by the window */
-    uint64_t kv_full;      /* kv cache of the full layers: grows with the context */
-    uint64_t scratch;      /* activations, attention, logits, threads' stacks */
+    uint64_t weights;    /* tensors, mapped from the file */
+    uint64_t tables;     /* vocabulary, rope tables and other copies made while opening */
+    uint64_t kv_sliding; /* kv cache of the sliding layers: fixed by the window */
+    uint64_t kv_full;    /* kv cache of the full layers: grows with the context */
+    uint64_t scratch;    /* activations, attention, logits, threads' stacks */
     uint64_t total;
-    size_t context_max;    /* the context these figures are for */
+    size_t context_max; /* the context these figures are for */
 };
 CARAT_API int carat_estimate(struct carat_memory *out, const struct carat_engine_options *engine,
                              const struct carat_session_options *session, struct carat_error *err);
@@ -255,18 +264,19 @@ CARAT_API int carat_engine_estimate(struct carat_memory *out, const struct carat
 
 struct carat_session;
 CARAT_API int carat_session_new(struct carat_session **out, struct carat_engine *engine,
-                                const struct carat_session_options *options, struct carat_error *err);
+                                const struct carat_session_options *options,
+                                struct carat_error *err);
 /* Makes the timeline equal this prompt, by the longest common beginning; evaluates what is missing,
- * in chunks. *reused (may be NULL) gets the number of tokens that did not have to be evaluated. When
- * on_progress stops it, the timeline holds the part that was done. */
+ * in chunks. *reused (may be NULL) gets the number of tokens that did not have to be evaluated.
+ * When on_progress stops it, the timeline holds the part that was done. */
 CARAT_API int carat_session_sync(struct carat_session *session, const struct carat_prompt *prompt,
                                  size_t *reused, struct carat_error *err);
-/* Appends n tokens and stores log p(token i | all before it) in logprobs[i] (may be NULL). On an empty
- * timeline the first has no probability: 0 is stored. */
-CARAT_API int carat_session_score(struct carat_session *session, const carat_token *tokens, size_t n,
-                                  float *logprobs, struct carat_error *err);
-/* Logits [n_vocab] after the last token; NULL on an empty timeline. Borrowed until the session's next
- * evaluation. */
+/* Appends n tokens and stores log p(token i | all before it) in logprobs[i] (may be NULL). On an
+ * empty timeline the first has no probability: 0 is stored. */
+CARAT_API int carat_session_score(struct carat_session *session, const carat_token *tokens,
+                                  size_t n, float *logprobs, struct carat_error *err);
+/* Logits [n_vocab] after the last token; NULL on an empty timeline. Borrowed until the session's
+ * next evaluation. */
 CARAT_API const float *carat_session_logits(const struct carat_session *session);
 CARAT_API const carat_token *carat_session_tokens(const struct carat_session *session, size_t *n);
 CARAT_API size_t carat_session_context_max(const struct carat_session *session);
@@ -280,22 +290,22 @@ struct carat_logit_bias {
 };
 
 /* Stages run in this order, as in Hugging Face transformers: bias and suppressed tokens, penalties,
- * temperature, top-k, top-p, min-p, draw. top-p and min-p see the probabilities that temperature and
- * the stages before them left. docs/sampling.md has the formulas. */
+ * temperature, top-k, top-p, min-p, draw. top-p and min-p see the probabilities that temperature
+ * and the stages before them left. docs/sampling.md has the formulas. */
 struct carat_sampling {
     float temperature;        /* 0: greedy, the most likely token after bias and penalties */
     size_t top_k;             /* 0: off */
     float top_p;              /* 1: off */
     float min_p;              /* 0: off */
-    float repetition_penalty; /* 1: off; divides positive logits, multiplies negative ones, of tokens
-                                 that were accepted or picked */
+    float repetition_penalty; /* 1: off; divides positive logits, multiplies negative ones, of
+                                 tokens that were accepted or picked */
     float frequency_penalty;  /* 0: off; subtracted for each time a token was picked */
     float presence_penalty;   /* 0: off; subtracted once from tokens that were picked */
     size_t penalty_window;    /* penalties look at this many newest tokens; 0: all */
     const struct carat_logit_bias *biases; /* copied by carat_sampler_new */
     size_t n_biases;
-    uint64_t seed;            /* 0: a random one, which carat_sampler_seed tells */
-    size_t n_top;             /* keep log-probabilities of this many best tokens, at most 100 */
+    uint64_t seed; /* 0: a random one, which carat_sampler_seed tells */
+    size_t n_top;  /* keep log-probabilities of this many best tokens, at most 100 */
 };
 /* The model's own generation config, or temperature 1.0, top-k 64, top-p 0.95. */
 CARAT_API void carat_sampling_init(struct carat_sampling *out, const struct carat_engine *engine);
@@ -313,8 +323,8 @@ CARAT_API carat_token carat_sampler_pick(struct carat_sampler *sampler, const fl
 /* Tells the sampler of a token that it did not pick, such as the prompt's: it counts for the
  * repetition penalty. carat_sampler_pick counts its own picks, for all penalties. */
 CARAT_API void carat_sampler_accept(struct carat_sampler *sampler, carat_token token);
-/* Of the last pick: the token's own log-probability, then the n_top best, best first. Borrowed until
- * the next pick; *n is 0 unless n_top was set (then n_top + 1). */
+/* Of the last pick: the token's own log-probability, then the n_top best, best first. Borrowed
+ * until the next pick; *n is 0 unless n_top was set (then n_top + 1). */
 CARAT_API const struct carat_logprob *carat_sampler_logprobs(const struct carat_sampler *sampler,
                                                              size_t *n);
 CARAT_API uint64_t carat_sampler_seed(const struct carat_sampler *sampler);
@@ -350,17 +360,17 @@ struct carat_parser;
 struct carat_parser_options {
     const char *const *stops; /* stop strings, matched in the answer's text; copied */
     size_t n_stops;
-    bool starts_in_thought;   /* carat_prompt_opens_thought */
-    bool is_raw;              /* no chat structure: all text is TEXT, special tokens dropped; only
-                                 the model's stop tokens and the stop strings end it */
+    bool starts_in_thought; /* carat_prompt_opens_thought */
+    bool is_raw;            /* no chat structure: all text is TEXT, special tokens dropped; only
+                               the model's stop tokens and the stop strings end it */
 };
 CARAT_API int carat_parser_new(struct carat_parser **out, const struct carat_engine *engine,
                                const struct carat_parser_options *options, struct carat_error *err);
 /* Takes one token. The events that it brought are then read with carat_parser_next, until that
- * returns false. After a STOP event nothing more comes, and what is fed is ignored. The pieces of one
- * message joined give the same result however the model's text was cut into tokens. A call is
- * announced only once it is known to be whole; text that might still turn out to be surrounding white
- * space or part of a stop string is held back. */
+ * returns false. After a STOP event nothing more comes, and what is fed is ignored. The pieces of
+ * one message joined give the same result however the model's text was cut into tokens. A call is
+ * announced only once it is known to be whole; text that might still turn out to be surrounding
+ * white space or part of a stop string is held back. */
 CARAT_API int carat_parser_feed(struct carat_parser *parser, carat_token token,
                                 struct carat_error *err);
 /* The same for text whose markers are spelled out (a recorded answer, another engine's output). */
@@ -379,16 +389,16 @@ struct carat_step {
     struct carat_session *session;
     carat_token token; /* appended to the session's timeline; its logits follow */
 };
-/* One round: appends one token to each of n different sessions of one engine. On failure no timeline
- * changed. */
+/* One round: appends one token to each of n different sessions of one engine. On failure no
+ * timeline changed. */
 CARAT_API int carat_decode(const struct carat_step *steps, size_t n, struct carat_error *err);
 
 /* Called for each event; return false to stop (the parser then gives CARAT_STOP_USER). */
 typedef bool (*carat_on_event)(void *user, const struct carat_event *event);
 
-/* Picks, feeds and decodes until something stops it or max_tokens (0: the context's end) are made. The
- * session holds every token that was sampled, the stop token included only if the next prompt would
- * render it. *n_generated may be NULL. */
+/* Picks, feeds and decodes until something stops it or max_tokens (0: the context's end) are made.
+ * The session then holds every token that was sampled but the last: the next sync brings what
+ * follows. *n_generated may be NULL. */
 CARAT_API int carat_generate(struct carat_session *session, struct carat_sampler *sampler,
                              struct carat_parser *parser, size_t max_tokens,
                              carat_on_event on_event, void *user, size_t *n_generated,

@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening and closing a model, and what it will cost in memory.
+#include "engine/engine.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+
+// What a process takes besides its buffers: program and libraries, threads' stacks, the allocator's
+// own. Measured 6 to 9 MiB; rounded up.
+#define PROCESS_OVERHEAD ((uint64_t)16 << 20)
+
+#define READ_AHEAD_STEP ((size_t)16 << 20)
+#define PAGE_STEP       4096
+
+// ---------------------------------------------------------------------------------------- opening
+
+static uint64_t all_tensors_size(const struct source *source)
+{
+    uint64_t size = 0;
+    for (size_t i = 0; i < source_n_tensors(source); i++) {
+        size += source_tensor_at(source, i)->size;
+    }
+    return size;
+}
+
+static uint64_t all_files_size(const struct source *source)
+{
+    uint64_t size = 0;
+    for (size_t i = 0; i < source_n_maps(source); i++) {
+        size += source_map_at(source, i)->size;
+    }
+    return size;
+}
+
+// Touches every page of the files, so that the first answer does not wait for the disk.
+static int read_ahead(const struct source *source, const struct carat_engine_options *o,
+                      struct carat_error *err)
+{
+    uint64_t total = all_files_size(source);
+    uint64_t done = 0;
+    volatile uint8_t sink = 0;
+    for (size_t i = 0; i < source_n_maps(source); i++) {
+        const struct os_map *map = source_map_at(source, i);
+        for (size_t at = 0; at < map->size; at += READ_AHEAD_STEP) {
+            size_t n = map->size - at < READ_AHEAD_STEP ? map->size - at : READ_AHEAD_STEP;
+            os_map_will_need(map, at, n);
+            for (size_t p = 0; p < n; p += PAGE_STEP) {
+                sink = (uint8_t)(sink ^ map->data[at + p]);
+            }
+            done += n;
+            if (o->on_progress && !o->on_progress(o->user, "loading", done, total)) {
+                return fail(err, CARAT_E_STOPPED, "loading was stopped");
+            }
+        }
+    }
+    return 0;
+}
+
+static void add_stop(struct model_config *config, carat_token token)
+{
+    struct id_list *list = &config->stops;
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->ids[i] == token) {
+            return;
+        }
+    }
+    if (token != CARAT_TOKEN_NONE && list->count < CONFIG_IDS_MAX) {
+        list->ids[list->count++] = token;
+    }
+}
+
+static void add_suppressed(struct model_config *config, carat_token token)
+{
+    struct id_list *list = &config->suppressed;
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->ids[i] == token) {
+            return;
+        }
+    }
+    if (token != CARAT_TOKEN_NONE && list->count < CONFIG_IDS_MAX) {
+        list->ids[list->count++] = token;
+    }
+}
+
+// tokenizer.md section 4: a GGUF names one end token or none, so the chat's own are always added
+// there; a checkpoint's generation config is complete. Media placeholders make no sense as output
+// anywhere.
+static void complete_token_sets(struct carat_engine *e)
+{
+    const struct special_tokens *s = tokenizer_specials(e->tokenizer);
+    add_stop(&e->config, s->eos);
+    if (source_gguf(e->source) || !source_generation_config(e->source)) {
+        add_stop(&e->config, s->turn_close);
+        add_stop(&e->config, s->response_open);
+    }
+    const carat_token media[] = {s->image_open, s->image,       s->image_close, s->audio_open,
+                                 s->audio,      s->audio_close, s->video};
+    for (size_t i = 0; i < sizeof(media) / sizeof(media[0]); i++) {
+        add_suppressed(&e->config, media[i]);
+    }
+}
+
+static int open_model(struct carat_engine *e, const struct carat_engine_options *o,
+                      struct carat_error *err)
+{
+    struct device_options device = {.n_threads = o->n_threads, .activations = o->activations};
+    int rc = config_read(&e->config, e->source, err);
+    if (rc) {
+        return rc;
+    }
+    rc = weights_bind(&e->weights, &e->config, e->source, err);
+    if (rc) {
+        return rc;
+    }
+    if (tokenizer_n_tokens(e->tokenizer) > e->config.n_vocab) {
+        return fail(err, CARAT_E_FORMAT,
+                    "%s: the vocabulary has %zu tokens, but the embedding only %u rows",
+                    source_path(e->source), tokenizer_n_tokens(e->tokenizer), e->config.n_vocab);
+    }
+    rc = device_new_cpu(&e->device, &device, err);
+    if (rc) {
+        return rc;
+    }
+    e->decoder.config = &e->config;
+    e->decoder.weights = &e->weights;
+    e->decoder.device = e->device;
+    return o->reads_ahead ? read_ahead(e->source, o, err) : 0;
+}
+
+static char *model_name(const struct source *source, struct carat_error *err)
+{
+    struct slice name = {0};
+    if (source_gguf(source) &&
+        gguf_get_string(source_gguf(source), "general.name", &name, NULL) == 0 && name.size > 0 &&
+        utf8_is_valid(name.data, name.size)) {
+        return mem_strndup(name.data, name.size < 200 ? name.size : 200, err);
+    }
+    const char *path = source_path(source);
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') {
+        n--;
+    }
+    size_t from = n;
+    while (from > 0 && path[from - 1] != '/') {
+        from--;
+    }
+    return mem_strndup(path + from, n - from, err);
+}
+
+static void fill_info(struct carat_engine *e, bool is_vocab_only)
+{
+    struct carat_model_info *info = &e->info;
+    info->name = e->name;
+    info->container = source_gguf(e->source) ? "GGUF" : "safetensors";
+    info->n_vocab = tokenizer_n_tokens(e->tokenizer);
+    info->is_vocab_only = is_vocab_only;
+    info->architecture = "";
+    info->weight_type = "";
+    info->cpu_level = "";
+    if (is_vocab_only) {
+        return;
+    }
+    info->architecture = e->config.is_unified ? "gemma4_unified" : "gemma4";
+    info->weight_type = dtypes[e->weights.main_type].name;
+    info->cpu_level = device_level(e->device);
+    info->n_parameters = e->weights.n_parameters;
+    info->weights_size = e->weights.file_size;
+    info->n_layers = e->config.n_layers;
+    info->n_vocab = e->config.n_vocab;
+    info->hidden_size = e->config.hidden_size;
+    info->context_max = e->config.context_max;
+    info->sliding_window = e->config.window;
+    info->n_threads = device_threads(e->device);
+}
+
+int carat_engine_open(struct carat_engine **out, const struct carat_engine_options *options,
+                      struct carat_error *err)
+{
+    if (!options || !options->model) {
+        return fail(err, CARAT_E_ARGUMENT, "no model was named");
+    }
+    int rc = CARAT_E_MEMORY;
+    struct carat_engine *e = mem_new(sizeof(*e), err);
+    if (!e) {
+        goto out;
+    }
+    rc = source_open(&e->source, options->model, !options->is_vocab_only, err);
+    if (rc) {
+        goto out;
+    }
+    rc = tokenizer_new(&e->tokenizer, e->source, err);
+    if (rc) {
+        goto out;
+    }
+    source_drop_tokenizer(e->source);
+    if (!options->is_vocab_only) {
+        rc = open_model(e, options, err);
+    }
+    if (rc) {
+        goto out;
+    }
+    complete_token_sets(e);
+    e->name = model_name(e->source, err);
+    rc = e->name ? 0 : CARAT_E_MEMORY;
+    if (rc) {
+        goto out;
+    }
+    if (pthread_mutex_init(&e->lock, NULL) != 0) {
+        rc = fail(err, CARAT_E_MEMORY, "the system gave no lock");
+        goto out;
+    }
+    e->has_lock = true;
+    fill_info(e, options->is_vocab_only);
+    *out = e;
+    e = NULL;
+out:
+    carat_engine_close(e);
+    return rc;
+}
+
+void carat_engine_close(struct carat_engine *e)
+{
+    if (!e) {
+        return;
+    }
+    if (e->decoder.device) {
+        decoder_release(&e->decoder);
+    }
+    device_free(e->device);
+    weights_release(&e->weights);
+    config_release(&e->config);
+    tokenizer_free(e->tokenizer);
+    source_close(e->source);
+    if (e->has_lock) {
+        pthread_mutex_destroy(&e->lock);
+    }
+    mem_free(e->name);
+    mem_free(e);
+}
+
+const struct carat_model_info *carat_engine_info(const struct carat_engine *e)
+{
+    return &e->info;
+}
+
+// ------------------------------------------------------------------------------- for other rooms
+
+const struct tokenizer *engine_tokenizer(const struct carat_engine *e)
+{
+    return e->tokenizer;
+}
+
+struct slice engine_chat_template(const struct carat_engine *e)
+{
+    return source_chat_template(e->source);
+}
+
+bool engine_is_stop(const struct carat_engine *e, carat_token token)
+{
+    for (size_t i = 0; i < e->config.stops.count; i++) {
+        if (e->config.stops.ids[i] == token) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const carat_token *engine_suppressed(const struct carat_engine *e, size_t *n)
+{
+    *n = e->config.suppressed.count;
+    return e->config.suppressed.ids;
+}
+
+void engine_sampling_defaults(const struct carat_engine *e, struct carat_sampling *out)
+{
+    *out = e->config.sampling;
+}
+
+// ---------------------------------------------------------------------------------------- memory
+
+int engine_session_options(struct carat_session_options *out, const struct model_config *config,
+                           const struct carat_session_options *options, struct carat_error *err)
+{
+    struct carat_session_options o = options ? *options : (struct carat_session_options){0};
+    size_t context = o.context_max;
+    if (context == 0) {
+        context = config->context_max < SESSION_CONTEXT_DEFAULT ? config->context_max
+                                                                : SESSION_CONTEXT_DEFAULT;
+    }
+    if (context > config->context_max) {
+        return fail(err, CARAT_E_ARGUMENT,
+                    "context: expected at most %u, the most this model was made for, found %zu",
+                    config->context_max, context);
+    }
+    if (o.kv_type != CARAT_KV_F16 && o.kv_type != CARAT_KV_F32 && o.kv_type != CARAT_KV_Q8_0) {
+        return fail(err, CARAT_E_ARGUMENT, "kv_type: expected a value of enum carat_dtype_kv");
+    }
+    size_t chunk = o.prefill_chunk ? o.prefill_chunk : SESSION_CHUNK_DEFAULT;
+    o.context_max = context;
+    o.prefill_chunk = chunk < context ? chunk : context;
+    o.rewind_max = o.rewind_max < context ? o.rewind_max : context;
+    *out = o;
+    return 0;
+}
+
+struct kv_options engine_kv_options(const struct carat_session_options *o)
+{
+    static const enum dtype types[] = {
+        [CARAT_KV_F16] = DTYPE_F16, [CARAT_KV_F32] = DTYPE_F32, [CARAT_KV_Q8_0] = DTYPE_Q8_0};
+    return (struct kv_options){
+        .type = types[o->kv_type],
+        .context_max = o->context_max,
+        .rewind_max = o->rewind_max,
+        .recent_max = o->prefill_chunk,
+    };
+}
+
+struct estimate_input {
+    const struct source *source;
+    const struct model_config *config;
+    const struct weights *weights;
+    size_t n_threads;
+};
+
+static int estimate(struct carat_memory *out, const struct estimate_input *in,
+                    const struct carat_session_options *session, struct carat_error *err)
+{
+    struct carat_session_options o;
+    struct kv_size kv;
+    int rc = engine_session_options(&o, in->config, session, err);
+    if (rc) {
+        return rc;
+    }
+    struct kv_options kv_options = engine_kv_options(&o);
+    rc = kv_cache_size(&kv, in->config, in->weights, &kv_options, err);
+    if (rc) {
+        return rc;
+    }
+    uint64_t tensors = all_tensors_size(in->source);
+    uint64_t files = all_files_size(in->source);
+    struct carat_memory m = {
+        .weights = in->weights->file_size,
+        .tables = tokenizer_memory(in->source) + in->weights->copied_size +
+                  (files > tensors ? files - tensors : 0),
+        .kv_sliding = kv.sliding,
+        .kv_full = kv.full,
+        .scratch =
+            decoder_size(in->config, in->weights, o.prefill_chunk, o.context_max, in->n_threads) +
+            (uint64_t)in->config->n_vocab * sizeof(float) +
+            (uint64_t)o.context_max * sizeof(carat_token) + PROCESS_OVERHEAD,
+        .context_max = o.context_max,
+    };
+    m.total = m.weights + m.tables + m.kv_sliding + m.kv_full + m.scratch;
+    *out = m;
+    return 0;
+}
+
+int carat_estimate(struct carat_memory *out, const struct carat_engine_options *options,
+                   const struct carat_session_options *session, struct carat_error *err)
+{
+    struct source *source = NULL;
+    struct model_config config = {0};
+    struct weights weights = {0};
+    if (!options || !options->model) {
+        return fail(err, CARAT_E_ARGUMENT, "no model was named");
+    }
+    int rc = source_open(&source, options->model, true, err);
+    if (rc) {
+        goto out;
+    }
+    rc = config_read(&config, source, err);
+    if (rc) {
+        goto out;
+    }
+    rc = weights_bind(&weights, &config, source, err);
+    if (rc) {
+        goto out;
+    }
+    struct estimate_input in = {
+        .source = source,
+        .config = &config,
+        .weights = &weights,
+        .n_threads = options->n_threads ? options->n_threads : os_cores(),
+    };
+    rc = estimate(out, &in, session, err);
+out:
+    weights_release(&weights);
+    config_release(&config);
+    source_close(source);
+    return rc;
+}
+
+int carat_engine_estimate(struct carat_memory *out, const struct carat_engine *e,
+                          const struct carat_session_options *session, struct carat_error *err)
+{
+    if (e->info.is_vocab_only) {
+        return fail(err, CARAT_E_ARGUMENT, "the model was opened for its vocabulary only");
+    }
+    struct estimate_input in = {
+        .source = e->source,
+        .config = &e->config,
+        .weights = &e->weights,
+        .n_threads = device_threads(e->device),
+    };
+    return estimate(out, &in, session, err);
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine's inside, for the files of this room.
+#ifndef CARAT_ENGINE_ENGINE_H
+#define CARAT_ENGINE_ENGINE_H
+
+#include <pthread.h>
+
+#include "engine/internal.h"
+#include "model/decoder.h"
+
+#define SESSION_CONTEXT_DEFAULT 32768 // tokens, where the model allows as many
+#define SESSION_CHUNK_DEFAULT   512
+
+struct carat_engine {
+    struct source *source;
+    struct tokenizer *tokenizer;
+    struct model_config config; // only stops and sampling are set when is_vocab_only
+    struct weights weights;
+    struct device *device;
+    struct carat_model_info info;
+    char *name;
+    // Serialises evaluation: guards decoder and device, nothing else changes after opening.
+    pthread_mutex_t lock;
+    bool has_lock;
+    struct decoder decoder;
+};
+
+struct carat_prompt {
+    carat_token *tokens;
+    size_t n_tokens;
+    char *text; // NULL for a prompt made from tokens
+    size_t text_size;
+    bool opens_thought;
+};
+
+// Session options with every default filled in, and checked against the model.
+int engine_session_options(struct carat_session_options *out, const struct model_config *config,
+                           const struct carat_session_options *options, struct carat_error *err);
+struct kv_options engine_kv_options(const struct carat_session_options *options);
+
+#endif
