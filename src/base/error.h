@@ -20,7 +20,6 @@ void log_line(enum carat_log_level level, const char *format, ...)
 
 // Ends the program with a message: for the program's own mistakes, in release builds too.
 _Noreturn void require_failed(const char *what, const char *file, int line);
-#define require(condition)                                                                         \
-    ((condition) ? (void)0 : require_failed(#condition, __FILE__, __LINE__))
+#define require(condition) ((condition) ? (void)0 : require_failed(#condition, __FILE__, __LINE__))
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A hash map from byte strings to indices. Keys are borrowed: they must outlive the map. The hash
-// is seeded per process, so that keys from a file cannot be chosen to collide.
+// is seeded per map, so that keys from a file cannot be chosen to collide.
 #ifndef CARAT_BASE_MAP_H
 #define CARAT_BASE_MAP_H
 
@@ -11,6 +11,7 @@ struct map {
     struct map_entry *entries;
     size_t capacity; // a power of two, or 0
     size_t count;
+    uint64_t seed[2]; // drawn when the first key comes
 };
 #define MAP_NONE UINT32_MAX
 

@@ -39,11 +39,16 @@ int64_t os_modified_time(const char *path); // seconds since 1970; 0 when unknow
 void os_program_path(struct buf *out);
 const char *os_env(const char *name); // NULL when unset or empty
 
+// Zeroed memory straight from the system, in whole pages: pages that nobody touches cost nothing.
+// For mem.c alone; everybody else uses mem_new. NULL when there is none.
+void *os_pages_new(size_t size);
+void os_pages_free(void *pages, size_t size);
+
 double os_seconds(void); // monotonic
 uint64_t os_random_u64(void);
-size_t os_cores(void);              // cores this process may use, at least 1
-uint64_t os_memory_total(void);     // bytes; 0 when unknown
-uint64_t os_memory_available(void); // bytes; 0 when unknown
+size_t os_cores(void);                  // cores this process may use, at least 1
+uint64_t os_memory_total(void);         // bytes; 0 when unknown
+uint64_t os_memory_available(void);     // bytes; 0 when unknown
 uint64_t os_memory_resident_peak(void); // of this process, bytes; 0 when unknown
 // Of that, what belongs to this process alone (anonymous memory), now; 0 when unknown.
 uint64_t os_memory_private(void);

@@ -31,6 +31,7 @@ struct buf {
     size_t capacity; // bytes allocated
     size_t max;      // most bytes of content; 0: BUF_MAX_DEFAULT
     bool has_failed;
+    bool is_full; // it failed because of max
 };
 #define BUF_MAX_DEFAULT ((size_t)1 << 30)
 void buf_add(struct buf *b, const void *data, size_t size);
@@ -41,10 +42,10 @@ void buf_addf(struct buf *b, const char *format, ...) __attribute__((format(prin
 void buf_add_utf8(struct buf *b, uint32_t code_point);
 // The text as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD.
 void buf_add_json(struct buf *b, const char *text, size_t size);
-void buf_clear(struct buf *b);                         // empties it, keeps the memory and the failure off
+void buf_clear(struct buf *b); // empties it, keeps the memory and the failure off
 int buf_status(const struct buf *b, struct carat_error *err); // 0, or CARAT_E_MEMORY / CARAT_E_FULL
-char *buf_take(struct buf *b);                         // the content, owned by the caller (mem_free)
-const char *buf_text(const struct buf *b);             // never NULL
+char *buf_take(struct buf *b);             // the content, owned by the caller (mem_free)
+const char *buf_text(const struct buf *b); // never NULL
 void buf_release(struct buf *b);
 
 // Looks at one UTF-8 sequence at the start of data[0..size). Returns its length (1..4) and stores

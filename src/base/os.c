@@ -1,0 +1,625 @@
+// SPDX-License-Identifier: Apache-2.0
+// The operating system: Linux and macOS. What POSIX gives is written once; the rest is a function
+// per system.
+
+// Mapping, core and memory questions are older than POSIX's list of names.
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE
+#endif
+
+#include "base/os.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__linux__)
+#include <sched.h>
+#elif defined(__APPLE__)
+#include <mach-o/dyld.h>
+#include <mach/mach.h>
+#include <sys/random.h>
+#include <sys/sysctl.h>
+#endif
+
+#include "base/error.h"
+#include "base/mem.h"
+
+static size_t page_size(void)
+{
+    long size = sysconf(_SC_PAGESIZE);
+    return size > 0 ? (size_t)size : 4096;
+}
+
+/* ------------------------------------------------------------------------------------ mapping */
+
+// What a file is when it is not an ordinary one.
+static const char *kind_of(mode_t mode)
+{
+    return S_ISDIR(mode)    ? "a directory"
+           : S_ISFIFO(mode) ? "a pipe"
+           : S_ISSOCK(mode) ? "a socket"
+                            : "a device";
+}
+
+int os_map_open(struct os_map *out, const char *path, struct carat_error *err)
+{
+    // A pipe without a writer would block the open; an ordinary file does not mind the flag.
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) {
+        return fail(err, CARAT_E_IO, "%s: cannot be opened: %s", path, strerror(errno));
+    }
+    int rc;
+    struct stat st;
+    if (fstat(fd, &st)) {
+        rc = fail(err, CARAT_E_IO, "%s: cannot be looked at: %s", path, strerror(errno));
+        goto out;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        rc = fail(err, CARAT_E_IO, "%s: expected a file, found %s", path, kind_of(st.st_mode));
+        goto out;
+    }
+    struct os_map m = {0};
+    if ((uintmax_t)st.st_size > PTRDIFF_MAX) {
+        rc = fail(err, CARAT_E_UNSUPPORTED, "%s: too large for this machine's address space", path);
+        goto out;
+    }
+    m.size = (size_t)st.st_size;
+    if (m.size > 0) {
+        void *data = mmap(NULL, m.size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED) {
+            rc = fail(err, CARAT_E_IO, "%s: cannot be mapped: %s", path, strerror(errno));
+            goto out;
+        }
+        m.data = data;
+    }
+    *out = m;
+    rc = 0;
+out:
+    close(fd);
+    return rc;
+}
+
+// mmap's own type has no const; the pages are read-only all the same.
+static void *pages_of(const uint8_t *data)
+{
+    return (void *)(uintptr_t)data;
+}
+
+void os_map_close(struct os_map *m)
+{
+    if (m && m->data) {
+        munmap(pages_of(m->data), m->size);
+    }
+    if (m) {
+        *m = (struct os_map){0};
+    }
+}
+
+// Cuts a range to the file and widens it to whole pages. False when nothing is left.
+static bool clip_to_pages(const struct os_map *m, size_t *offset, size_t *size)
+{
+    if (!m->data || *offset >= m->size || *size == 0) {
+        return false;
+    }
+    size_t end = *size < m->size - *offset ? *offset + *size : m->size;
+    *offset -= *offset % page_size();
+    *size = end - *offset;
+    return true;
+}
+
+void os_map_will_need(const struct os_map *m, size_t offset, size_t size)
+{
+    if (clip_to_pages(m, &offset, &size)) {
+        posix_madvise(pages_of(m->data + offset), size, POSIX_MADV_WILLNEED);
+    }
+}
+
+size_t os_map_resident(const struct os_map *m, size_t offset, size_t size)
+{
+    if (!clip_to_pages(m, &offset, &size)) {
+        return 0;
+    }
+    unsigned char states[4096];
+    size_t page = page_size();
+    size_t resident = 0;
+    for (size_t done = 0; done < size;) {
+        size_t piece = size - done < sizeof(states) * page ? size - done : sizeof(states) * page;
+        if (mincore(pages_of(m->data + offset + done), piece, (void *)states)) {
+            return size;
+        }
+        for (size_t i = 0; i * page < piece; i++) {
+            size_t in_page = piece - i * page < page ? piece - i * page : page;
+            resident += states[i] & 1 ? in_page : 0;
+        }
+        done += piece;
+    }
+    return resident;
+}
+
+void *os_pages_new(size_t size)
+{
+    void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+    return pages == MAP_FAILED ? NULL : pages;
+}
+
+void os_pages_free(void *pages, size_t size)
+{
+    munmap(pages, size);
+}
+
+/* -------------------------------------------------------------------------------------- files */
+
+bool os_is_directory(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool os_is_file(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+bool os_exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+int64_t os_modified_time(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? (int64_t)st.st_mtime : 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const char *const *x = a;
+    const char *const *y = b;
+    return strcmp(*x, *y);
+}
+
+struct name_list {
+    char **names;
+    size_t count;
+    size_t capacity;
+};
+
+static int add_name(struct name_list *list, const char *name, struct carat_error *err)
+{
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity > 0 ? 2 * list->capacity : 16;
+        char **names = mem_resize(list->names, capacity * sizeof(*names), err);
+        if (!names) {
+            return CARAT_E_MEMORY;
+        }
+        list->names = names;
+        list->capacity = capacity;
+    }
+    list->names[list->count] = mem_strdup(name, err);
+    if (!list->names[list->count]) {
+        return CARAT_E_MEMORY;
+    }
+    list->count++;
+    return 0;
+}
+
+static int read_names(struct name_list *list, DIR *dir, const char *path, size_t count_max,
+                      struct carat_error *err)
+{
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (!entry && errno) {
+            return fail(err, CARAT_E_IO, "%s: cannot be listed: %s", path, strerror(errno));
+        }
+        if (!entry) {
+            return 0;
+        }
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
+            continue;
+        }
+        if (list->count == count_max) {
+            return fail(err, CARAT_E_FULL, "%s: expected at most %zu entries, found more", path,
+                        count_max);
+        }
+        int rc = add_name(list, entry->d_name, err);
+        if (rc) {
+            return rc;
+        }
+    }
+}
+
+int os_list(char ***names, size_t *count, const char *path, size_t count_max,
+            struct carat_error *err)
+{
+    DIR *dir = opendir(path);
+    if (!dir) {
+        return fail(err, CARAT_E_IO, "%s: cannot be listed: %s", path, strerror(errno));
+    }
+    struct name_list list = {0};
+    int rc = read_names(&list, dir, path, count_max, err);
+    closedir(dir);
+    if (rc) {
+        os_list_free(list.names, list.count);
+        return rc;
+    }
+    if (list.count > 0) {
+        qsort(list.names, list.count, sizeof(*list.names), compare_names);
+    }
+    *names = list.names;
+    *count = list.count;
+    return 0;
+}
+
+void os_list_free(char **names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        mem_free(names[i]);
+    }
+    mem_free(names);
+}
+
+static int read_all(struct buf *out, int fd, const char *name, size_t max, struct carat_error *err)
+{
+    char piece[16384];
+    for (;;) {
+        ssize_t n = read(fd, piece, sizeof(piece));
+        if (n < 0 && errno == EINTR && !os_interrupted()) {
+            continue;
+        }
+        if (n < 0 && errno == EINTR) {
+            return fail(err, CARAT_E_STOPPED, "%s: reading was interrupted", name);
+        }
+        if (n < 0) {
+            return fail(err, CARAT_E_IO, "%s: cannot be read: %s", name, strerror(errno));
+        }
+        if (n == 0) {
+            return 0;
+        }
+        if ((size_t)n > max - out->size) {
+            return fail(err, CARAT_E_FULL, "%s: expected at most %zu bytes, found more", name, max);
+        }
+        buf_add(out, piece, (size_t)n);
+        if (out->has_failed) {
+            return buf_status(out, err);
+        }
+    }
+}
+
+int os_read_file(struct buf *out, const char *path, size_t max, struct carat_error *err)
+{
+    bool is_stdin = strcmp(path, "-") == 0;
+    const char *name = is_stdin ? "standard input" : path;
+    int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) {
+        return fail(err, CARAT_E_IO, "%s: cannot be opened: %s", name, strerror(errno));
+    }
+    struct buf read = {.max = max > 0 ? max : 1};
+    int rc;
+    struct stat st;
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        rc = fail(err, CARAT_E_IO, "%s: expected a file, found a directory", name);
+        goto out;
+    }
+    rc = read_all(&read, fd, name, max, err);
+    if (rc) {
+        goto out;
+    }
+    buf_clear(out);
+    buf_add(out, read.data, read.size);
+    rc = buf_status(out, err);
+out:
+    buf_release(&read);
+    if (!is_stdin) {
+        close(fd);
+    }
+    return rc;
+}
+
+int os_write_file(const char *path, const void *data, size_t size, struct carat_error *err)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
+    if (fd < 0) {
+        return fail(err, CARAT_E_IO, "%s: cannot be created: %s", path, strerror(errno));
+    }
+    const char *bytes = data;
+    size_t done = 0;
+    int problem = 0;
+    while (done < size && !problem) {
+        ssize_t n = write(fd, bytes + done, size - done);
+        if (n >= 0) {
+            done += (size_t)n;
+        } else if (errno != EINTR) {
+            problem = errno;
+        }
+    }
+    // Some systems report a full disk only here.
+    if (close(fd) && !problem && errno != EINTR) {
+        problem = errno;
+    }
+    if (problem) {
+        return fail(err, CARAT_E_IO, "%s: cannot be written: %s", path, strerror(problem));
+    }
+    return 0;
+}
+
+#if defined(__APPLE__)
+void os_program_path(struct buf *out)
+{
+    char path[4096];
+    char real[PATH_MAX];
+    uint32_t size = sizeof(path);
+    buf_clear(out);
+    if (_NSGetExecutablePath(path, &size) == 0 && realpath(path, real)) {
+        buf_adds(out, real);
+    } else {
+        buf_adds(out, "");
+    }
+}
+#else
+void os_program_path(struct buf *out)
+{
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof(path));
+    buf_clear(out);
+    // A path that fills the array may have been cut.
+    buf_add(out, path, n > 0 && (size_t)n < sizeof(path) ? (size_t)n : 0);
+}
+#endif
+
+const char *os_env(const char *name)
+{
+    const char *value = getenv(name);
+    return value && value[0] ? value : NULL;
+}
+
+/* ----------------------------------------------------------------------- time, chance, machine */
+
+double os_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+uint64_t os_random_u64(void)
+{
+    uint64_t value;
+    if (getentropy(&value, sizeof(value)) == 0) {
+        return value;
+    }
+    // Without a source of chance: what differs between runs, spread over all bits (the finalizer
+    // of splitmix64).
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    value = (uint64_t)t.tv_nsec ^ (uint64_t)t.tv_sec << 30 ^ (uint64_t)getpid() << 48;
+    value = (value ^ value >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    value = (value ^ value >> 27) * UINT64_C(0x94D049BB133111EB);
+    return value ^ value >> 31;
+}
+
+static size_t cores_online(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (size_t)n : 1;
+}
+
+#if defined(__linux__)
+// A small file of the kernel's, terminated; false when it is not there.
+static bool read_small(char *out, size_t capacity, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    size_t size = 0;
+    ssize_t n;
+    while (size + 1 < capacity && (n = read(fd, out + size, capacity - 1 - size)) > 0) {
+        size += (size_t)n;
+    }
+    close(fd);
+    out[size] = '\0';
+    return size > 0;
+}
+
+// The number after a name at the beginning of a line, in units; 0 when it is not there.
+static uint64_t number_after(const char *path, const char *name, uint64_t unit)
+{
+    char text[8192];
+    if (!read_small(text, sizeof(text), path)) {
+        return 0;
+    }
+    const char *at = text;
+    while (at && strncmp(at, name, strlen(name)) != 0) {
+        at = strchr(at, '\n');
+        at = at ? at + 1 : NULL;
+    }
+    return at ? (uint64_t)strtoull(at + strlen(name), NULL, 10) * unit : 0;
+}
+
+// A container's share of the processors, rounded up; SIZE_MAX when there is no limit.
+static size_t cores_quota(void)
+{
+    char text[128];
+    char *end;
+    if (!read_small(text, sizeof(text), "/sys/fs/cgroup/cpu.max")) {
+        return SIZE_MAX;
+    }
+    unsigned long long quota = strtoull(text, &end, 10);
+    unsigned long long period = strtoull(end, NULL, 10);
+    if (end == text || quota == 0 || period == 0) {
+        return SIZE_MAX;
+    }
+    return (size_t)((quota + period - 1) / period);
+}
+
+size_t os_cores(void)
+{
+    cpu_set_t set;
+    size_t n = cores_online();
+    if (sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 0) {
+        n = (size_t)CPU_COUNT(&set);
+    }
+    size_t quota = cores_quota();
+    return quota < n ? quota : n;
+}
+
+uint64_t os_memory_total(void)
+{
+    uint64_t total = number_after("/proc/meminfo", "MemTotal:", 1024);
+    uint64_t limit = number_after("/sys/fs/cgroup/memory.max", "", 1);
+    return limit > 0 && limit < total ? limit : total;
+}
+
+uint64_t os_memory_available(void)
+{
+    uint64_t available = number_after("/proc/meminfo", "MemAvailable:", 1024);
+    uint64_t limit = number_after("/sys/fs/cgroup/memory.max", "", 1);
+    if (limit > 0) {
+        // Cached file pages count as used but are given back on demand.
+        uint64_t used = number_after("/sys/fs/cgroup/memory.stat", "anon ", 1);
+        uint64_t left = used < limit ? limit - used : 0;
+        return left < available ? left : available;
+    }
+    return available;
+}
+
+uint64_t os_memory_private(void)
+{
+    return number_after("/proc/self/status", "RssAnon:", 1024);
+}
+#elif defined(__APPLE__)
+static uint64_t sysctl_number(const char *name)
+{
+    uint64_t value = 0;
+    size_t size = sizeof(value);
+    return sysctlbyname(name, &value, &size, NULL, 0) == 0 ? value : 0;
+}
+
+size_t os_cores(void)
+{
+    return cores_online();
+}
+
+uint64_t os_memory_total(void)
+{
+    return sysctl_number("hw.memsize");
+}
+
+uint64_t os_memory_available(void)
+{
+    vm_statistics64_data_t stats;
+    mach_msg_type_number_t count = HOST_VM_INFO64_COUNT;
+    if (host_statistics64(mach_host_self(), HOST_VM_INFO64, (host_info64_t)&stats, &count)) {
+        return 0;
+    }
+    uint64_t pages = (uint64_t)stats.free_count + stats.inactive_count + stats.purgeable_count;
+    return pages * page_size();
+}
+
+uint64_t os_memory_private(void)
+{
+    task_vm_info_data_t info;
+    mach_msg_type_number_t count = TASK_VM_INFO_COUNT;
+    if (task_info(mach_task_self(), TASK_VM_INFO, (task_info_t)&info, &count)) {
+        return 0;
+    }
+    return info.internal;
+}
+#else
+size_t os_cores(void)
+{
+    return cores_online();
+}
+
+uint64_t os_memory_total(void)
+{
+    return 0;
+}
+
+uint64_t os_memory_available(void)
+{
+    return 0;
+}
+
+uint64_t os_memory_private(void)
+{
+    return 0;
+}
+#endif
+
+#if defined(__APPLE__)
+#define RSS_UNIT 1
+#else
+#define RSS_UNIT 1024
+#endif
+
+uint64_t os_memory_resident_peak(void)
+{
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) || usage.ru_maxrss < 0) {
+        return 0;
+    }
+    return (uint64_t)usage.ru_maxrss * RSS_UNIT;
+}
+
+/* -------------------------------------------------------------------------- interrupt, terminal */
+
+// A signal handler can tell the rest of the program only through such a variable.
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    if (interrupted) {
+        _exit(130);
+    }
+    interrupted = 1;
+}
+
+void os_catch_interrupt(void)
+{
+    // Without SA_RESTART: a read that waits for the user returns.
+    struct sigaction action = {0};
+    action.sa_handler = on_interrupt;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+}
+
+bool os_interrupted(void)
+{
+    return interrupted != 0;
+}
+
+void os_clear_interrupt(void)
+{
+    interrupted = 0;
+}
+
+bool os_is_terminal(int fd)
+{
+    return isatty(fd) == 1;
+}
+
+size_t os_terminal_columns(int fd)
+{
+    struct winsize size;
+    if (ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
+        return size.ws_col;
+    }
+    return 80;
+}
