@@ -145,7 +145,7 @@ CARAT_API void carat_detokenizer_free(struct carat_detokenizer *d);
 
 enum carat_part_type {
     CARAT_PART_TEXT = 0,
-    CARAT_PART_JSON,  /* in a tool message: the result is this JSON value, not a string */
+    CARAT_PART_JSON,  /* the one part of a tool message: the result is this JSON value, not a text */
     CARAT_PART_IMAGE, /* a placeholder so far: rendered, not yet evaluated */
     CARAT_PART_AUDIO,
     CARAT_PART_VIDEO,
@@ -169,9 +169,9 @@ struct carat_tool_response {
 
 struct carat_message {
     const char *role; /* "system", "developer", "user", "assistant", "tool"; others as they are */
-    const struct carat_part *parts;
-    size_t n_parts;
-    bool is_part_list;     /* the content was a list of parts: templates trim lists differently */
+    const struct carat_part *parts; /* the content: one TEXT part for a string, even an empty one */
+    size_t n_parts;                 /* 0: null or missing, or with is_part_list an empty list */
+    bool is_part_list;     /* the content was a list, not a string: only matters below two parts */
     const char *reasoning; /* the thought of an earlier answer, or NULL */
     const struct carat_tool_call *calls;
     size_t n_calls;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Messages to the text and tokens of a prompt: the five published versions of Gemma 4's chat template
-// as one fixed procedure in C. docs/chat.md describes the format.
+// Messages to the text and tokens of a prompt: the five published versions of Gemma 4's chat
+// template as one fixed procedure in C. docs/chat.md describes the format.
 #ifndef CARAT_CHAT_TEMPLATE_H
 #define CARAT_CHAT_TEMPLATE_H
 
 #include "model/tokenizer.h"
 
 struct chat_result {
-    struct buf text;          // the rendered prompt, markers spelled out
+    struct buf text; // the rendered prompt, markers spelled out
     struct token_list tokens;
     bool opens_thought;
 };

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rendered text with the origin of each part, and its tokens.
+#include "chat/pieces.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+
+// A million tokens of ordinary text take a few megabytes; this only stops what is absurd.
+#define PIECES_TEXT_MAX ((size_t)256 << 20)
+
+static void add_border(struct pieces *p)
+{
+    if (p->n_borders == p->capacity) {
+        size_t capacity = p->capacity ? 2 * p->capacity : 64;
+        size_t *grown = p->borders ? mem_resize(p->borders, capacity * sizeof(*grown), NULL)
+                                   : mem_new_array(capacity, sizeof(*grown), NULL);
+        if (!grown) {
+            p->has_failed = true;
+            return;
+        }
+        p->borders = grown;
+        p->capacity = capacity;
+    }
+    p->borders[p->n_borders++] = p->text.size;
+}
+
+static void add(struct pieces *p, struct slice text, bool is_user)
+{
+    if (!text.size || p->has_failed) {
+        return;
+    }
+    if (is_user != p->is_user) {
+        add_border(p);
+        p->is_user = is_user;
+    }
+    p->text.max = PIECES_TEXT_MAX;
+    buf_add_slice(&p->text, text);
+}
+
+void pieces_add(struct pieces *p, const char *text)
+{
+    add(p, slice_of(text), false);
+}
+
+void pieces_add_user(struct pieces *p, struct slice text)
+{
+    add(p, text, true);
+}
+
+int pieces_status(const struct pieces *p, struct carat_error *err)
+{
+    if (p->has_failed) {
+        return fail(err, CARAT_E_MEMORY, "no memory for the prompt's text (%zu bytes so far)",
+                    p->text.size);
+    }
+    return buf_status(&p->text, err);
+}
+
+// Control tokens lie whole inside one part of the template; what is between them is plain text.
+struct encoder {
+    const struct tokenizer *tokenizer;
+    struct slice text;
+    size_t run; // where the plain text that is not encoded yet begins
+    struct token_list *out;
+};
+
+static int encode_run(struct encoder *e, size_t end, struct carat_error *err)
+{
+    struct slice run = slice_make(e->text.data + e->run, end - e->run);
+    return run.size ? tokenizer_encode(e->tokenizer, run, false, e->out, err) : 0;
+}
+
+static int encode_template(struct encoder *e, size_t begin, size_t end, struct carat_error *err)
+{
+    struct slice part = slice_make(e->text.data + begin, end - begin);
+    for (size_t at = 0;;) {
+        carat_token token = CARAT_TOKEN_NONE;
+        size_t found = tokenizer_next_special(e->tokenizer, part, at, &token);
+        if (found >= part.size) {
+            return 0;
+        }
+        int rc = encode_run(e, begin + found, err);
+        if (!rc) {
+            rc = token_list_add(e->out, token, err);
+        }
+        if (rc) {
+            return rc;
+        }
+        at = found + tokenizer_text(e->tokenizer, token).size;
+        e->run = begin + at;
+    }
+}
+
+int pieces_encode(const struct pieces *p, const struct tokenizer *tokenizer, bool trusts_user,
+                  struct token_list *out, struct carat_error *err)
+{
+    struct slice text = slice_make(buf_text(&p->text), p->text.size);
+    struct encoder e = {.tokenizer = tokenizer, .text = text, .out = out};
+    size_t n_borders = trusts_user ? 0 : p->n_borders;
+    for (size_t i = 0; i <= n_borders; i += 2) { // the parts between an even border and an odd one
+        size_t begin = i ? p->borders[i - 1] : 0;
+        size_t end = i < n_borders ? p->borders[i] : text.size;
+        int rc = encode_template(&e, begin, end, err);
+        if (rc) {
+            return rc;
+        }
+    }
+    return encode_run(&e, text.size, err);
+}
+
+void pieces_release(struct pieces *p)
+{
+    buf_release(&p->text);
+    mem_free(p->borders);
+    *p = (struct pieces){0};
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// The text of a prompt while it is being rendered. It remembers which parts the template wrote and
+// which came from outside, because only the template's control strings become control tokens.
+#ifndef CARAT_CHAT_PIECES_H
+#define CARAT_CHAT_PIECES_H
+
+#include "model/tokenizer.h"
+
+// Zeroed memory is an empty text. After a failure it stays failed: write freely, ask once.
+struct pieces {
+    struct buf text;
+    size_t *borders; // offsets at which the origin changes; the text begins with the template's
+    size_t n_borders;
+    size_t capacity;
+    bool is_user;
+    bool has_failed;
+};
+void pieces_add(struct pieces *p, const char *text);       // the template's
+void pieces_add_user(struct pieces *p, struct slice text); // from outside
+int pieces_status(const struct pieces *p, struct carat_error *err);
+// Appends the tokens of the whole text. The text between two control tokens is encoded as one run,
+// whoever wrote its parts. trusts_user: control strings from outside count as well.
+int pieces_encode(const struct pieces *p, const struct tokenizer *tokenizer, bool trusts_user,
+                  struct token_list *out, struct carat_error *err);
+void pieces_release(struct pieces *p);
+
+#endif
