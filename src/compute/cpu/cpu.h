@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CPU device's own struct and how its files share the work: cpu_device.c owns it and does what
+// goes element by element, cpu_linear.c the products, cpu_attend.c the kv cache and attention.
+#ifndef CARAT_COMPUTE_CPU_CPU_H
+#define CARAT_COMPUTE_CPU_CPU_H
+
+#include "base/pool.h"
+#include "compute/cpu/kern.h"
+#include "compute/device_ops.h"
+
+enum {
+    LINEAR_STRIPS = 4,      // strips unpacked together, and the most in one task
+    LINEAR_CHUNK_Q8 = 2048, // columns unpacked at once, for many rows of x
+    LINEAR_CHUNK_F32 = 512,
+    LINEAR_CHUNK_FEW = 512, // for few rows: stays in the first-level cache
+    ATTEND_ROWS = 64,       // query rows (tokens x heads) that a task takes, if heads allow
+    ATTEND_SEGMENT = 512,   // keys accumulated apart, aligned to absolute positions
+};
+
+struct cpu_device {
+    struct device base;
+    struct kern kern;
+    struct pool *pool;
+    bool uses_int8;
+    struct device_limits limits; // what scratch was reserved for
+    uint8_t *panels;             // activations as int8
+    float *partials;             // segments of one token's attention
+    uint8_t **threads;           // scratch of each thread
+};
+
+// Sizes of the three kinds of scratch; false when they overflow.
+struct cpu_scratch {
+    size_t panels;
+    size_t partials;
+    size_t thread;
+};
+bool cpu_scratch_plan(struct cpu_scratch *out, const struct device_limits *limits);
+size_t cpu_linear_thread_size(void);
+bool cpu_linear_panels_size(size_t *out, const struct device_limits *limits);
+bool cpu_attend_thread_size(size_t *out, const struct device_limits *limits);
+bool cpu_attend_partials_size(size_t *out, const struct device_limits *limits);
+
+void cpu_linear(struct device *base, const struct tensor *outs, struct tensor x,
+                const struct weight *const *weights, size_t n);
+void cpu_kv_store(struct device *base, const struct kv_view *kv, struct tensor k, struct tensor v,
+                  size_t first);
+void cpu_kv_commit(struct device *base, const struct kv_view *kv, size_t first, size_t n);
+void cpu_attend(struct device *base, struct tensor out, struct tensor q, const struct kv_view *kv,
+                size_t n_query_heads, size_t first);
+
+// Fills the table for this CPU, or for the lower level that the environment variable CARAT_CPU
+// names.
+int cpu_kern_init(struct kern *k, struct carat_error *err);
+// The level with this name alone, for tests: false when this CPU or build does not have it.
+bool cpu_kern_init_level(struct kern *k, const char *level);
+// Names of all levels, lowest first, NULL at the end; this build may lack some.
+extern const char *const cpu_levels[];
+
+#endif

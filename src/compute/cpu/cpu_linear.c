@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products y = x W^T. Tasks are groups of strips of 16 outputs; a task unpacks a piece of its
+// strips into its thread's scratch, small enough for the cache, and applies it to every row of x.
+// Cutting the columns into pieces, the rows into panels or the outputs into tasks changes no
+// result.
+#include <assert.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "compute/cpu/cpu.h"
+
+// Bytes that 32 columns of one activation row take in a panel: see struct panel.
+enum { PANEL_BLOCK_SIZE = KERN_BLOCK + 4 + 2 * 4 + 4 + 2 * 4 + 4 };
+
+enum {
+    STRIP_CODES_SIZE = LINEAR_CHUNK_Q8 * KERN_LANES,
+    STRIP_SCALES = LINEAR_CHUNK_Q8 / 16 * KERN_LANES, // floats, for the smallest sub-block
+    STRIP_SIZE = STRIP_CODES_SIZE + 2 * STRIP_SCALES * 4,
+};
+_Static_assert(LINEAR_CHUNK_F32 *KERN_LANES * 4 <= STRIP_SIZE, "a float strip fits");
+_Static_assert(LINEAR_CHUNK_FEW <= LINEAR_CHUNK_F32, "a short strip fits");
+
+struct linear_job {
+    struct cpu_device *dev;
+    const struct tensor *outs;
+    struct tensor x;
+    const struct weight *const *weights;
+    size_t n;
+    size_t strips_per_task;
+    size_t first_task[OP_LINEAR_MAX + 1];
+};
+
+size_t cpu_linear_thread_size(void)
+{
+    return (size_t)LINEAR_STRIPS * STRIP_SIZE;
+}
+
+bool cpu_linear_panels_size(size_t *out, const struct device_limits *limits)
+{
+    size_t blocks = limits->columns_max / KERN_BLOCK + (limits->columns_max % KERN_BLOCK != 0);
+    size_t size;
+    if (!size_mul(&size, blocks, PANEL_BLOCK_SIZE) || !size_mul(&size, size, limits->rows_max)) {
+        return false;
+    }
+    *out = size;
+    return true;
+}
+
+// Rows are taken in full panels, and the rest in panels of 4, 2 and 1.
+struct panel_rows {
+    size_t first;
+    size_t n;
+};
+
+static size_t count_panels(size_t rows, size_t full)
+{
+    size_t n = rows / full;
+    for (size_t rest = rows % full; rest > 0; rest &= rest - 1) {
+        n++;
+    }
+    return n;
+}
+
+static struct panel_rows panel_at(size_t rows, size_t full, size_t index)
+{
+    const size_t n_full = rows / full;
+    if (index < n_full) {
+        return (struct panel_rows){index * full, full};
+    }
+    struct panel_rows p = {n_full * full, full / 2};
+    for (size_t left = index - n_full;; p.n /= 2) {
+        if ((rows % full & p.n) == 0) {
+            continue;
+        }
+        if (left-- == 0) {
+            return p;
+        }
+        p.first += p.n;
+    }
+}
+
+// The panel of these rows from column first on; x has n_columns.
+static struct panel panel_view(const struct linear_job *job, struct panel_rows rows, size_t first)
+{
+    const size_t blocks = job->x.columns / KERN_BLOCK;
+    uint8_t *at = job->dev->panels + rows.first * blocks * PANEL_BLOCK_SIZE;
+    const size_t n = rows.n * blocks; // blocks of all rows
+    const size_t skip = rows.n * (first / KERN_BLOCK);
+    struct panel p = {.n_rows = rows.n};
+    p.scale = (float *)(void *)at + skip;
+    at += n * 4;
+    p.minus_32 = (int32_t *)(void *)at + skip;
+    at += n * 4;
+    p.sum_32 = (float *)(void *)at + skip;
+    at += n * 4;
+    p.minus_16 = (int32_t *)(void *)at + 2 * skip;
+    at += n * 8;
+    p.sum_16 = (float *)(void *)at + 2 * skip;
+    at += n * 8;
+    p.codes = (int8_t *)at + KERN_BLOCK * skip;
+    return p;
+}
+
+static void pack_task(void *context, size_t task, size_t thread)
+{
+    (void)thread;
+    const struct linear_job *job = context;
+    const struct kern *kern = &job->dev->kern;
+    const struct panel_rows rows = panel_at(job->x.rows, kern->panel_rows, task);
+    kern->pack(panel_view(job, rows, 0), job->x.data + rows.first * job->x.stride, job->x.stride,
+               job->x.columns);
+}
+
+static bool is_q8(const struct linear_job *job, const struct weight *w)
+{
+    return job->dev->uses_int8 && kern_codings[w->type].sub_block != 0;
+}
+
+// Where 16 rows of w begin at this column. The last strip repeats the last row; what it gives is
+// dropped.
+static void strip_rows(const uint8_t *rows[KERN_LANES], const struct weight *w, size_t strip,
+                       size_t column)
+{
+    const struct dtype_info *t = &dtypes[w->type];
+    const size_t offset = column / t->block_values * t->block_size;
+    for (size_t r = 0; r < KERN_LANES; r++) {
+        const size_t row = strip * KERN_LANES + r;
+        rows[r] = w->data + (row < w->rows ? row : w->rows - 1) * w->row_size + offset;
+    }
+}
+
+static struct code_strip code_strip_at(uint8_t *scratch, size_t i)
+{
+    uint8_t *at = scratch + i * STRIP_SIZE;
+    float *scale = (float *)(void *)(at + STRIP_CODES_SIZE);
+    return (struct code_strip){.codes = at, .scale = scale, .min = scale + STRIP_SCALES};
+}
+
+// A last strip with fewer than 16 outputs is computed beside and copied.
+struct edge {
+    float lanes[KERN_PANEL_MAX][KERN_LANES];
+    struct acc target;
+    size_t n_rows;
+    size_t n_lanes;
+};
+
+static struct acc edge_begin(struct edge *e, struct acc target, size_t n_rows, size_t n_lanes)
+{
+    *e = (struct edge){.target = target, .n_rows = n_rows, .n_lanes = n_lanes};
+    for (size_t r = 0; r < n_rows && !target.is_fresh; r++) {
+        memcpy(e->lanes[r], target.data + r * target.stride, n_lanes * sizeof(float));
+    }
+    return (struct acc){.data = e->lanes[0], .stride = KERN_LANES, .is_fresh = target.is_fresh};
+}
+
+static void edge_end(const struct edge *e)
+{
+    for (size_t r = 0; r < e->n_rows; r++) {
+        memcpy(e->target.data + r * e->target.stride, e->lanes[r], e->n_lanes * sizeof(float));
+    }
+}
+
+// One piece of one group of strips, columns [column, column + n), unpacked in scratch.
+struct piece {
+    const struct weight *w;
+    struct tensor out;
+    size_t strip; // first
+    size_t n_strips;
+    size_t column;
+    size_t n;
+    uint8_t *scratch;
+};
+
+static struct acc acc_at(const struct piece *p, size_t strip, size_t row)
+{
+    return (struct acc){.data = p->out.data + row * p->out.stride + strip * KERN_LANES,
+                        .stride = p->out.stride,
+                        .is_fresh = p->column == 0};
+}
+
+static size_t lanes_of(const struct weight *w, size_t strip)
+{
+    const size_t left = w->rows - strip * KERN_LANES;
+    return left < KERN_LANES ? left : KERN_LANES;
+}
+
+static void piece_q8(const struct linear_job *job, const struct piece *p)
+{
+    const struct kern *kern = &job->dev->kern;
+    const struct kern_coding *coding = &kern_codings[p->w->type];
+    for (size_t s = 0; s < p->n_strips; s++) {
+        const uint8_t *rows[KERN_LANES];
+        strip_rows(rows, p->w, p->strip + s, p->column);
+        kern->strip_q8[p->w->type](code_strip_at(p->scratch, s), rows, p->n, p->w->type);
+    }
+    const size_t n_panels = count_panels(job->x.rows, kern->panel_rows);
+    for (size_t i = 0; i < n_panels; i++) {
+        const struct panel_rows rows = panel_at(job->x.rows, kern->panel_rows, i);
+        const struct panel panel = panel_view(job, rows, p->column);
+        for (size_t s = 0; s < p->n_strips; s++) {
+            struct acc acc = acc_at(p, p->strip + s, rows.first);
+            const size_t n_lanes = lanes_of(p->w, p->strip + s);
+            struct edge edge;
+            if (n_lanes < KERN_LANES) {
+                acc = edge_begin(&edge, acc, rows.n, n_lanes);
+            }
+            kern->dot_q8(acc, code_strip_at(p->scratch, s), panel, coding, p->n);
+            if (n_lanes < KERN_LANES) {
+                edge_end(&edge);
+            }
+        }
+    }
+}
+
+static void piece_f32(const struct linear_job *job, const struct piece *p)
+{
+    const struct kern *kern = &job->dev->kern;
+    float *strips = (float *)(void *)p->scratch;
+    for (size_t s = 0; s < p->n_strips; s++) {
+        const uint8_t *rows[KERN_LANES];
+        strip_rows(rows, p->w, p->strip + s, p->column);
+        kern->strip_f32[p->w->type](strips + s * LINEAR_CHUNK_F32 * KERN_LANES, rows, p->n,
+                                    p->w->type);
+    }
+    for (size_t row = 0; row < job->x.rows; row += KERN_PANEL_MAX) {
+        const size_t left = job->x.rows - row;
+        const size_t n_rows = left < KERN_PANEL_MAX ? left : KERN_PANEL_MAX;
+        const float *x = job->x.data + row * job->x.stride + p->column;
+        for (size_t s = 0; s < p->n_strips; s++) {
+            struct acc acc = acc_at(p, p->strip + s, row);
+            const size_t n_lanes = lanes_of(p->w, p->strip + s);
+            struct edge edge;
+            if (n_lanes < KERN_LANES) {
+                acc = edge_begin(&edge, acc, n_rows, n_lanes);
+            }
+            kern->dot_f32(acc, strips + s * LINEAR_CHUNK_F32 * KERN_LANES, KERN_LANES, x,
+                          job->x.stride, n_rows, p->n);
+            if (n_lanes < KERN_LANES) {
+                edge_end(&edge);
+            }
+        }
+    }
+}
+
+static size_t strips_of(const struct weight *w)
+{
+    return w->rows / KERN_LANES + (w->rows % KERN_LANES != 0);
+}
+
+static void strips_task(void *context, size_t task, size_t thread)
+{
+    const struct linear_job *job = context;
+    size_t i = 0;
+    while (task >= job->first_task[i + 1]) {
+        i++;
+    }
+    const struct weight *w = job->weights[i];
+    const bool is_int8 = is_q8(job, w);
+    const bool has_few_rows = job->x.rows <= 2;
+    // With few rows the unpacking is what costs: one strip at a time reads the file in order.
+    const size_t group = has_few_rows ? 1 : LINEAR_STRIPS;
+    const size_t chunk = has_few_rows ? LINEAR_CHUNK_FEW
+                         : is_int8    ? LINEAR_CHUNK_Q8
+                                      : LINEAR_CHUNK_F32;
+    struct piece p = {.w = w, .out = job->outs[i], .scratch = job->dev->threads[thread]};
+    const size_t begin = (task - job->first_task[i]) * job->strips_per_task;
+    const size_t n_strips = strips_of(w);
+    const size_t end =
+        n_strips - begin < job->strips_per_task ? n_strips : begin + job->strips_per_task;
+    for (p.strip = begin; p.strip < end; p.strip += p.n_strips) {
+        p.n_strips = end - p.strip < group ? end - p.strip : group;
+        for (p.column = 0; p.column < w->columns; p.column += p.n) {
+            p.n = w->columns - p.column < chunk ? w->columns - p.column : chunk;
+            if (is_int8) {
+                piece_q8(job, &p);
+            } else {
+                piece_f32(job, &p);
+            }
+        }
+    }
+}
+
+void cpu_linear(struct device *base, const struct tensor *outs, struct tensor x,
+                const struct weight *const *weights, size_t n)
+{
+    struct cpu_device *dev = (struct cpu_device *)base;
+    struct linear_job job = {.dev = dev, .outs = outs, .x = x, .weights = weights, .n = n};
+    size_t n_strips = 0;
+    bool has_q8 = false;
+    for (size_t i = 0; i < n; i++) {
+        n_strips += strips_of(weights[i]);
+        has_q8 = has_q8 || is_q8(&job, weights[i]);
+    }
+    require(dev->threads[0]); // scratch was reserved
+    if (x.rows == 0) {
+        return;
+    }
+    if (has_q8) {
+        require(x.rows <= dev->limits.rows_max);
+        require(x.columns <= dev->limits.columns_max);
+        require(x.columns % KERN_BLOCK == 0);
+        const size_t n_panels = count_panels(x.rows, dev->kern.panel_rows);
+        pool_run(n_panels > 1 ? dev->pool : NULL, n_panels, pack_task, &job);
+    }
+    // Small matrices are cut finer, so that every thread gets something.
+    job.strips_per_task = LINEAR_STRIPS;
+    while (job.strips_per_task > 1 &&
+           n_strips / job.strips_per_task < 4 * pool_threads(dev->pool)) {
+        job.strips_per_task /= 2;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const size_t per = job.strips_per_task;
+        job.first_task[i + 1] = job.first_task[i] + (strips_of(weights[i]) + per - 1) / per;
+    }
+    pool_run(dev->pool, job.first_task[n], strips_task, &job);
+}

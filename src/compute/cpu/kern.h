@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels of the CPU device as a table of functions, filled with generic C first and then level
+// by level. Every level gives the same bits: the order of additions is part of what a kernel
+// means, and docs/kernels.md defines it. A product is taken in strips of 16 outputs, one per lane,
+// and each lane adds along the columns in order.
+#ifndef CARAT_COMPUTE_CPU_KERN_H
+#define CARAT_COMPUTE_CPU_KERN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "formats/dtype.h"
+
+enum {
+    KERN_LANES = 16,    // outputs per strip
+    KERN_BLOCK = 32,    // columns that share one scale of an int8 activation
+    KERN_PANEL_MAX = 8, // most activation rows in a panel
+    KERN_KEYS = 64,     // keys per block of attention, aligned to absolute positions
+};
+
+// How the codes of a quantized type stand for weights: weight = scale * (code - zero) + min, with
+// one scale (and min) per sub-block of a row.
+struct kern_coding {
+    uint8_t zero_shift; // zero = 1 << zero_shift, or no zero when 255
+    uint8_t sub_block;  // 16 or 32 columns; 0: this type is only multiplied in float
+    bool has_min;
+    bool is_wide; // codes above 63: two products do not fit 16 bits
+};
+enum { KERN_NO_ZERO = 255 };
+extern const struct kern_coding kern_codings[DTYPE_COUNT_COMPUTE];
+
+// 16 rows of weights as codes. scale and min have 16 floats per sub-block.
+struct code_strip {
+    uint8_t *codes; // [columns / 4][16][4]
+    float *scale;   // [columns / sub_block][16]
+    float *min;     // the same; untouched without minima
+};
+
+// Rows of activations as int8, interleaved: n_rows (1, 2, 4 or 8) rows make a panel.
+struct panel {
+    int8_t *codes;     // [columns / 4][n_rows][4], -127 .. 127
+    float *scale;      // [columns / 32][n_rows]
+    int32_t *minus_16; // [columns / 16][n_rows]: minus the sum of the codes
+    int32_t *minus_32; // [columns / 32][n_rows]
+    float *sum_16;     // [columns / 16][n_rows]: the sum of the codes, times scale
+    float *sum_32;     // [columns / 32][n_rows]
+    size_t n_rows;
+};
+
+// Where a strip's sums stand: row r, lanes at data + r * stride.
+struct acc {
+    float *data;
+    size_t stride;
+    bool is_fresh; // begin at zero instead of at what is there
+};
+
+// The running softmax of one query: begins with max at -inf.
+struct kern_softmax {
+    float max;
+    float sum; // of exp(score - max)
+};
+
+struct kern {
+    const char *name;
+    size_t panel_rows; // rows in a full panel
+
+    // Element by element. n may be anything.
+    void (*norm)(float *out, const float *x, const float *w, size_t n, float eps); // w may be NULL
+    void (*geglu)(float *out, const float *gate, const float *up, size_t n);
+    void (*add)(float *out, const float *a, const float *b, size_t n, float scale);
+    void (*scale)(float *x, size_t n, float factor);
+    void (*softcap)(float *x, size_t n, float cap);
+    void (*rope)(float *x, const float *table, size_t n_pairs, size_t half);
+    // Scores s [n], n a multiple of 16 and -inf where masked, become exp(s - m), with m the larger
+    // of state->max and the largest score. state takes them in. Returns exp(old max - m), by which
+    // what was accumulated before has to be multiplied. With nothing visible so far s becomes
+    // zeros.
+    float (*softmax)(float *s, size_t n, struct kern_softmax *state);
+    // Takes the sums b [n] and their state into a. An empty b changes nothing.
+    void (*merge)(float *a, struct kern_softmax *a_state, const float *b,
+                  const struct kern_softmax *b_state, size_t n);
+
+    // A row of n values to f32.
+    void (*unpack[DTYPE_COUNT_COMPUTE])(float *out, const void *row, size_t n);
+
+    // Float products. strip [n][16] from 16 rows of n values each. rows[r] may be unaligned.
+    void (*strip_f32[DTYPE_COUNT_COMPUTE])(float *strip, const uint8_t *const rows[KERN_LANES],
+                                           size_t n, enum dtype type);
+    // For each of n_rows rows of x: acc lanes += strip[k][lane] * x[k], k in order, fused. strip
+    // row k is at strip + k * strip_stride.
+    void (*dot_f32)(struct acc acc, const float *strip, size_t strip_stride, const float *x,
+                    size_t x_stride, size_t n_rows, size_t n);
+
+    // Int8 products; n is a multiple of 32 (and of the type's block).
+    void (*strip_q8[DTYPE_COUNT_COMPUTE])(struct code_strip strip,
+                                          const uint8_t *const rows[KERN_LANES], size_t n,
+                                          enum dtype type);
+    // x [n_rows, n] with row stride to a panel of n_rows.
+    void (*pack)(struct panel panel, const float *x, size_t x_stride, size_t n);
+    void (*dot_q8)(struct acc acc, struct code_strip strip, struct panel panel,
+                   const struct kern_coding *coding, size_t n);
+};
+
+void kern_init_generic(struct kern *k);
+// Those that were built; each expects a table that a lower level has filled.
+void kern_init_avx2(struct kern *k);
+void kern_init_avx512(struct kern *k);
+void kern_init_avx512vnni(struct kern *k);
+void kern_init_neon(struct kern *k);
+void kern_init_neondot(struct kern *k);
+void kern_init_neoni8mm(struct kern *k);
+
+#endif
