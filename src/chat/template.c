@@ -741,3 +741,9 @@ int carat_prompt_from_chat(struct carat_prompt **out, const struct carat_engine 
     chat_result_release(&result);
     return rc;
 }
+
+const char *carat_chat_template_name(const struct carat_engine *engine)
+{
+    struct slice text = engine_chat_template(engine);
+    return text.size ? chat_template_name(chat_template_identify(text)) : "none";
+}
