@@ -13,7 +13,9 @@ int tokenizer_new(struct tokenizer **out, struct source *source, struct carat_er
 void tokenizer_free(struct tokenizer *t); // takes NULL
 
 size_t tokenizer_n_tokens(const struct tokenizer *t);
-// Raw bytes: U+2581 is a space again, byte tokens are their byte, special tokens their literal text.
+// Raw bytes: U+2581 is a space again, byte tokens are their byte, special tokens their literal text. At
+// most TOKENIZER_TOKEN_SIZE_MAX of them; Gemma's longest token has 93.
+#define TOKENIZER_TOKEN_SIZE_MAX 4096u
 // Empty for an id outside the vocabulary. Lives with the tokenizer.
 struct slice tokenizer_text(const struct tokenizer *t, carat_token token);
 bool tokenizer_is_special(const struct tokenizer *t, carat_token token);
@@ -23,7 +25,7 @@ carat_token tokenizer_find(const struct tokenizer *t, struct slice text);
 // The control tokens that the chat format needs, by role. CARAT_TOKEN_NONE when the vocabulary lacks
 // one (small test vocabularies do).
 struct special_tokens {
-    carat_token bos, eos, pad, unk;
+    carat_token bos, eos, pad, unk, mask;
     carat_token turn_open, turn_close;           // <|turn> <turn|>
     carat_token channel_open, channel_close;     // <|channel> <channel|>
     carat_token call_open, call_close;           // <|tool_call> <tool_call|>
@@ -37,8 +39,10 @@ struct special_tokens {
 };
 const struct special_tokens *tokenizer_specials(const struct tokenizer *t);
 
-// Appends the tokens of text to out. Never more than size tokens (plus one with BOS). parses_special:
-// the strings of special tokens in the text become those tokens. Time is n log n for any input.
+// Appends the tokens of text to out: never more than its bytes. parses_special: the strings of special
+// tokens in the text become those tokens. Time is n log n for any input. Bytes that are not UTF-8
+// become byte tokens. More than TOKENIZER_TEXT_MAX bytes: CARAT_E_FULL.
+#define TOKENIZER_TEXT_MAX ((size_t)1 << 30)
 struct token_list {
     carat_token *tokens;
     size_t count;
@@ -49,8 +53,8 @@ void token_list_release(struct token_list *list);
 int tokenizer_encode(const struct tokenizer *t, struct slice text, bool parses_special,
                      struct token_list *out, struct carat_error *err);
 
-// The next special token's string in text at or after `from`, longest match first, leftmost: its
-// offset, and its id in *token; text.size when there is none.
+// The next added token's string in text at or after `from`, leftmost, the longest there: its offset, and
+// its id in *token; text.size when there is none. All of Gemma's added tokens are special.
 size_t tokenizer_next_special(const struct tokenizer *t, struct slice text, size_t from,
                               carat_token *token);
 
@@ -63,7 +67,8 @@ struct utf8_stream {
 void utf8_stream_feed(struct utf8_stream *s, struct slice bytes, struct buf *out);
 void utf8_stream_flush(struct utf8_stream *s, struct buf *out);
 
-// Bytes this vocabulary takes in memory, from the headers alone, for carat_estimate. An upper bound.
+// Bytes this vocabulary takes in memory, from the headers alone, for carat_estimate. An upper bound, which
+// includes what reading it takes for a while.
 size_t tokenizer_memory(const struct source *source);
 
 #endif
