@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+# Thin names for what Meson and the scripts in tools/ do. `make help` lists them.
+
+B ?= build
+T ?= 60
+PROMPT ?= What is the capital of France?
+# Where the system's Meson is too old, tools/setup.sh puts one of its own into build-tools/.
+MESON = $(if $(wildcard build-tools/bin/meson),build-tools/bin/meson,meson)
+NINJA = $(if $(wildcard build-tools/bin/ninja),build-tools/bin/ninja,ninja)
+
+.PHONY: help build run test bench fuzz install format check clean
+
+help:
+	@echo 'make build        build/carat; needs a C compiler, meson, ninja, pkg-config'
+	@echo 'make run          install what is missing, build, ask the demo model: PROMPT="..."'
+	@echo 'make test         install what is missing, build, run every test'
+	@echo 'make bench        speed of the kernels, then of the demo model'
+	@echo 'make fuzz T=60    every fuzz target for T seconds; TARGETS="gguf ..." for some'
+	@echo 'make install      into the prefix given to meson, /usr/local by default'
+	@echo 'make format       let clang-format have its way'
+	@echo 'make check        formatting and layering, as .ci/run checks them'
+	@echo 'make clean        remove the build folders'
+
+$(B)/build.ninja:
+	@$(MESON) setup $(B)
+
+build: $(B)/build.ninja
+	@$(NINJA) -C $(B) carat
+
+run:
+	@tools/setup.sh run
+	@$(MAKE) --no-print-directory build
+	@echo '> $(PROMPT)' >&2
+	@$(B)/carat run "$(PROMPT)"
+
+test:
+	@tools/setup.sh test
+	@tools/test.sh $(B)
+
+bench: build
+	@$(NINJA) -C $(B) tests/compute/check_kernels
+	@$(B)/tests/compute/check_kernels --bench
+	@$(B)/carat bench
+
+fuzz:
+	@tools/setup.sh fuzz
+	@tools/fuzz.sh $(T) $(TARGETS)
+
+install: $(B)/build.ninja
+	@$(MESON) install -C $(B)
+
+format:
+	@tools/format.sh
+
+check:
+	@tools/format.sh --check
+	@tools/tidy.py
+
+clean:
+	rm -rf build build-asan build-tsan build-clang build-fuzz build-aarch64
