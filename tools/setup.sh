@@ -146,7 +146,13 @@ install_own_meson() {
     build-tools/bin/pip install --quiet "meson>=$meson_min" ninja
 }
 
+# What is only wanted is not worth asking for a password each time.
+is_root_at_hand() {
+    [ "$system" = brew ] || [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }
+}
+
 find_missing
+[ -n "$needed" ] || is_root_at_hand || wanted=
 if [ -n "$needed$wanted" ] && [ "$system" = apt ]; then
     as_root apt-get update -qq >&2 || say "the package lists could not be updated; trying with the old ones"
     find_missing # package names may depend on the lists
