@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of element types: how a row of weights is stored, and back to f32. The layouts are those
-// of GGUF; docs/formats.md describes each.
+// The table of element types: how a row of weights is stored, and back to f32. The layouts are
+// those of GGUF; docs/formats.md describes each.
 #ifndef CARAT_FORMATS_DTYPE_H
 #define CARAT_FORMATS_DTYPE_H
 
@@ -27,7 +27,8 @@ enum dtype {
     DTYPE_IQ4_XS,
     DTYPE_MXFP4,
     DTYPE_NVFP4,
-    DTYPE_COUNT_COMPUTE, // the types above can be weights; those below can be stored and listed only
+    DTYPE_COUNT_COMPUTE, // the types above can be weights; those below can be stored and listed
+                         // only
     DTYPE_F64 = DTYPE_COUNT_COMPUTE,
     DTYPE_I8,
     DTYPE_I16,
@@ -69,7 +70,7 @@ struct dtype_info {
 
 extern const struct dtype_info dtypes[DTYPE_COUNT];
 
-enum dtype dtype_from_gguf(uint32_t id);            // DTYPE_NONE when unknown
+enum dtype dtype_from_gguf(uint32_t id);             // DTYPE_NONE when unknown
 enum dtype dtype_from_safetensors(const char *name); // DTYPE_NONE when unknown
 // Bytes of a row of n values; false when n is not a whole number of blocks or the size overflows.
 bool dtype_row_size(size_t *out, enum dtype type, uint64_t n);

@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/map.h"
 #include "base/mem.h"
-#include "formats/sniff.h"
+#include "formats/container.h"
 
 #define GGUF_VERSION          3
 #define GGUF_KEY_BYTES_MIN    13 // length of the name, type, a value of one byte
@@ -71,7 +71,7 @@ static int check_start(struct gguf *g, struct carat_error *err)
     const char *magic = cursor_bytes(&g->at, 4);
     if (!magic || memcmp(magic, "GGUF", 4) != 0) {
         return fail(err, CARAT_E_FORMAT, "%s: expected a GGUF file, found %s", g->path,
-                    sniff_kind(g->map.data, g->map.size));
+                    container_sniff(g->map.data, g->map.size));
     }
     uint32_t version = cursor_u32(&g->at);
     if (g->at.has_failed) {
@@ -113,20 +113,6 @@ static struct slice read_string(struct gguf *g)
     uint64_t size = cursor_u64(&g->at);
     const char *data = cursor_bytes(&g->at, size);
     return slice_make(data, data ? (size_t)size : 0);
-}
-
-// Names appear in messages and listings, so they are text.
-static bool is_name(struct slice s, size_t size_max)
-{
-    if (s.size == 0 || s.size > size_max || !utf8_is_valid(s.data, s.size)) {
-        return false;
-    }
-    for (size_t i = 0; i < s.size; i++) {
-        if ((unsigned char)s.data[i] < 0x20 || s.data[i] == 0x7F) {
-            return false;
-        }
-    }
-    return true;
 }
 
 static int read_array(struct gguf *g, struct gguf_key *key, struct carat_error *err)
@@ -179,7 +165,7 @@ static int read_key(struct gguf *g, struct gguf_key *key, struct carat_error *er
     if (g->at.has_failed) {
         return fail_short(g, "metadata", err);
     }
-    if (!is_name(key->name, GGUF_KEY_SIZE_MAX)) {
+    if (!container_is_name(key->name, GGUF_KEY_SIZE_MAX)) {
         return fail(err, CARAT_E_FORMAT,
                     "%s: the key at byte %zu: expected 1 to %d bytes of UTF-8 without control "
                     "characters, found %zu other bytes",
@@ -268,7 +254,7 @@ static int read_tensor(struct gguf *g, struct gguf_tensor *t, struct carat_error
         return fail_short(g, "list of tensors", err);
     }
     int name_size = (int)t->name.size;
-    if (!is_name(t->name, GGUF_NAME_SIZE_MAX)) {
+    if (!container_is_name(t->name, GGUF_NAME_SIZE_MAX)) {
         return fail(err, CARAT_E_FORMAT,
                     "%s: the tensor's name at byte %zu: expected 1 to %d bytes of UTF-8 without "
                     "control characters, found %zu other bytes",

@@ -7,7 +7,10 @@
 #include "base/os.h"
 #include "formats/dtype.h"
 
-#define SAFETENSORS_DIMS_MAX 8
+#define SAFETENSORS_DIMS_MAX      8
+#define SAFETENSORS_HEADER_MAX    100000000 // bytes; the limit of the reference reader
+#define SAFETENSORS_TENSORS_MAX   262144
+#define SAFETENSORS_NAME_SIZE_MAX 1000
 
 struct safetensors_tensor {
     const char *name; // lives with the file
@@ -20,6 +23,8 @@ struct safetensors_tensor {
 };
 
 struct safetensors;
+// Refused, as by the reference reader: shapes that do not fit their bytes, gaps and overlaps, bytes
+// after the last tensor, names that occur twice, unknown element types.
 int safetensors_open(struct safetensors **out, const char *path, struct carat_error *err);
 int safetensors_open_memory(struct safetensors **out, const void *data, size_t size,
                             const char *name, struct carat_error *err);

@@ -19,16 +19,16 @@ struct source_tensor {
 
 struct source;
 // needs_tensors false: metadata and vocabulary only (a directory then needs no safetensors files).
-// A missing shard, a tensor that is twice there, a shard of another model: an error that says which.
-int source_open(struct source **out, const char *path, bool needs_tensors,
-                struct carat_error *err);
+// A missing shard, a tensor that is twice there, a shard of another model: an error that says
+// which.
+int source_open(struct source **out, const char *path, bool needs_tensors, struct carat_error *err);
 void source_close(struct source *s); // takes NULL
 const char *source_path(const struct source *s);
 
 size_t source_n_tensors(const struct source *s);
 const struct source_tensor *source_tensor_at(const struct source *s, size_t i);
 const struct source_tensor *source_find(const struct source *s, const char *name); // NULL: absent
-size_t source_n_maps(const struct source *s); // one per file
+size_t source_n_maps(const struct source *s);                                      // one per file
 const struct os_map *source_map_at(const struct source *s, size_t i);
 
 // Exactly one of these two is not NULL: the metadata of a GGUF's first file, or config.json.
@@ -39,8 +39,8 @@ const struct json_doc *source_config(const struct source *s);
 const struct json_doc *source_generation_config(const struct source *s);
 int source_tokenizer(struct source *s, const struct json_doc **out, struct carat_error *err);
 void source_drop_tokenizer(struct source *s);
-// The chat template's text: from the GGUF's metadata, chat_template.jinja, or tokenizer_config.json.
-// Empty when there is none. Lives with the source.
+// The chat template's text: from the GGUF's metadata, chat_template.jinja, or
+// tokenizer_config.json. Empty when there is none. Lives with the source.
 struct slice source_chat_template(const struct source *s);
 
 #endif

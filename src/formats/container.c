@@ -1,18 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mistakes people make with model files, recognised by their first bytes.
-#include "formats/sniff.h"
+// Names, and the mistakes people make with model files, recognised by their first bytes.
+#include "formats/container.h"
 
-#include <stdbool.h>
 #include <string.h>
 
-#include "base/str.h"
+bool container_is_name(struct slice name, size_t size_max)
+{
+    if (name.size == 0 || name.size > size_max || !utf8_is_valid(name.data, name.size)) {
+        return false;
+    }
+    for (size_t i = 0; i < name.size; i++) {
+        if ((unsigned char)name.data[i] < 0x20 || name.data[i] == 0x7F) {
+            return false;
+        }
+    }
+    return true;
+}
 
-struct sniff_row {
+struct sniff {
     const char *start; // compared without regard to case
     const char *kind;
 };
 
-static const struct sniff_row rows[] = {
+static const struct sniff rows[] = {
     {"GGUF", "a GGUF file"},
     {"FUGG", "a big-endian GGUF file"},
     {"ggml", "an old GGML file"},
@@ -61,7 +71,7 @@ static bool is_blank(const unsigned char *data, size_t size)
     return true;
 }
 
-const char *sniff_kind(const void *data, size_t size)
+const char *container_sniff(const void *data, size_t size)
 {
     if (size == 0) {
         return "an empty file";
