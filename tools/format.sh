@@ -22,10 +22,10 @@ if [ -z "$format" ]; then
     exit 1
 fi
 
-mapfile -t files < <(find src include tests examples -name '*.[ch]' | sort)
+each_file() { find src include tests examples -name '*.[ch]' -print0 | sort -z | xargs -0 "$@"; }
 if [ "${1:-}" = --check ]; then
-    "$format" --dry-run -Werror "${files[@]}"
-    echo "format: ${#files[@]} files are as $("$format" --version | sed 's/.*version/clang-format/') wants them"
+    each_file "$format" --dry-run -Werror
+    echo "format: all files are as $("$format" --version | sed 's/.*version/clang-format/') wants them"
 else
-    "$format" -i "${files[@]}"
+    each_file "$format" -i
 fi

@@ -19,11 +19,15 @@ if [ "$(uname -s)" = Darwin ] && command -v brew >/dev/null; then
     cc=$(brew --prefix llvm)/bin/clang # the system's own clang has no libFuzzer
 fi
 
-[ -e build-fuzz/build.ninja ] || CC=$cc "$meson" setup build-fuzz -Dfuzz=libfuzzer \
-    -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false \
-    -Ddefault_library=static >/dev/null
-"$ninja" -C build-fuzz fuzz >build-fuzz/ninja.log || {
-    cat build-fuzz/ninja.log >&2
+mkdir -p build-fuzz
+build() {
+    [ -e build-fuzz/build.ninja ] || CC=$cc "$meson" setup build-fuzz -Dfuzz=libfuzzer \
+        -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false \
+        -Ddefault_library=static || return 1
+    "$ninja" -C build-fuzz fuzz
+}
+build >build-fuzz/log-build.txt 2>&1 || {
+    cat build-fuzz/log-build.txt >&2
     exit 1
 }
 
