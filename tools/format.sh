@@ -24,7 +24,13 @@ fi
 
 each_file() { find src include tests examples -name '*.[ch]' -print0 | sort -z | xargs -0 "$@"; }
 if [ "${1:-}" = --check ]; then
-    each_file "$format" --dry-run -Werror
+    # One line per place, without clang-format's pictures of it.
+    places=$(each_file "$format" --dry-run -Werror 2>&1 | grep -E '^[^ ]+:[0-9]+:[0-9]+: ' || true)
+    if [ -n "$places" ]; then
+        echo "$places"
+        echo "format: run 'make format'"
+        exit 1
+    fi
     echo "format: all files are as $("$format" --version | sed 's/.*version/clang-format/') wants them"
 else
     each_file "$format" -i
