@@ -241,11 +241,11 @@ static void add_thought(struct renderer *r, const struct carat_message *m, size_
 
 // ------------------------------------------------------------------------------ calls and results
 
-// {key:value,...} without the braces' marker text around it: keys bare at every level.
-static int add_object(struct renderer *r, const struct json_value *object)
+// Keys are bare at every level.
+static int add_value(struct renderer *r, const struct json_value *v)
 {
     struct notation n = {.out = &r->out, .has_null = r->traits->has_null};
-    return notation_write(&n, object, r->err);
+    return notation_write(&n, v, r->err);
 }
 
 static int add_arguments(struct renderer *r, const struct carat_tool_call *call)
@@ -271,7 +271,7 @@ static int add_arguments(struct renderer *r, const struct carat_tool_call *call)
         goto out;
     }
     if (kind == JSON_OBJECT) {
-        rc = add_object(r, v);
+        rc = add_value(r, v);
         goto out;
     }
     pieces_add(&r->out, "{");
@@ -318,10 +318,11 @@ static int add_json_result(struct renderer *r, const char *name, struct slice js
             return rc;
         }
     }
-    bool is_object = json_kind(json_root(doc)) == JSON_OBJECT;
+    const struct json_value *v = doc ? json_root(doc) : NULL;
+    bool is_object = json_kind(v) == JSON_OBJECT;
     open_result(r, name);
     pieces_add(&r->out, is_object ? "" : "{value:");
-    rc = add_object(r, json_root(doc));
+    rc = add_value(r, v);
     pieces_add(&r->out, is_object ? "<tool_response|>" : "}<tool_response|>");
     json_free(doc);
     return rc;
@@ -543,8 +544,9 @@ static int render_system(struct renderer *r)
             return rc;
         }
     }
+    const struct json_value *list = tools ? json_root(tools) : NULL;
     r->first = has_system;
-    if (chat->thinks || has_system || value_is_true(json_root(tools))) {
+    if (chat->thinks || has_system || value_is_true(list)) {
         pieces_add(&r->out, "<|turn>system\n");
         pieces_add(&r->out, chat->thinks ? r->traits->think : "");
         rc = has_system ? add_system_text(r, &chat->messages[0]) : 0;
@@ -552,7 +554,7 @@ static int render_system(struct renderer *r)
             struct tools_style style = {.has_null = r->traits->has_null,
                                         .drops_keyword_names = r->traits->drops_keyword_names,
                                         .has_early_nullable = r->traits->has_early_nullable};
-            rc = tools_write(&r->out, json_root(tools), style, r->err);
+            rc = tools_write(&r->out, list, style, r->err);
         }
         pieces_add(&r->out, "<turn|>\n");
     }
