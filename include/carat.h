@@ -170,7 +170,8 @@ struct carat_tool_response {
 struct carat_message {
     const char *role; /* "system", "developer", "user", "assistant", "tool"; others as they are */
     const struct carat_part *parts; /* the content: one TEXT part for a string, even an empty one */
-    size_t n_parts;                 /* 0: null or missing, or with is_part_list an empty list */
+    size_t n_parts; /* 0: null or missing, or with is_part_list an empty list. A part of a type that
+                       is not known here: an empty TEXT */
     bool is_part_list;     /* the content was a list, not a string: only matters below two parts */
     const char *reasoning; /* the thought of an earlier answer, or NULL */
     const struct carat_tool_call *calls;

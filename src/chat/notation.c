@@ -4,6 +4,7 @@
 #include "chat/notation.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -225,25 +226,33 @@ static void print_number(struct buf *out, const struct json_value *v)
     }
 }
 
-// repr() of a string; characters beyond ASCII are taken as printable.
+// What repr() writes for one character. Of those beyond ASCII only space and control characters are
+// taken for unprintable.
+static void print_quoted_character(struct buf *out, struct slice character, uint32_t c, char quote)
+{
+    bool is_control = c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0xAD;
+    if (c == (unsigned char)quote || c == '\\') {
+        buf_addf(out, "\\%c", (int)c);
+    } else if (c == '\n' || c == '\r' || c == '\t') {
+        buf_adds(out, c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t");
+    } else if (is_control || (c != ' ' && unicode_is_space(c))) {
+        buf_addf(out, c < 0x100 ? "\\x%02" PRIx32 : "\\u%04" PRIx32, c);
+    } else {
+        buf_add_slice(out, character);
+    }
+}
+
+// repr() of a string.
 static void print_quoted(struct buf *out, struct slice s)
 {
     bool has_single = s.size && memchr(s.data, '\'', s.size);
     bool has_double = s.size && memchr(s.data, '"', s.size);
     char quote = has_single && !has_double ? '"' : '\'';
     buf_addc(out, quote);
-    for (size_t i = 0; i < s.size; i++) {
-        char c = s.data[i];
-        if (c == quote || c == '\\') {
-            buf_addc(out, '\\');
-            buf_addc(out, c);
-        } else if (c == '\n' || c == '\r' || c == '\t') {
-            buf_adds(out, c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t");
-        } else if ((unsigned char)c < 0x20 || c == 0x7F) {
-            buf_addf(out, "\\x%02x", (unsigned)c);
-        } else {
-            buf_addc(out, c);
-        }
+    while (s.size) {
+        const char *begin = s.data;
+        uint32_t c = take_character(&s);
+        print_quoted_character(out, slice_make(begin, (size_t)(s.data - begin)), c, quote);
     }
     buf_addc(out, quote);
 }

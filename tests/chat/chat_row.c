@@ -31,8 +31,8 @@ static void *array_of(struct arena *arena, const struct json_value *list, size_t
     return arena_take(arena, json_count(list) * element_size + 1, NULL);
 }
 
-// A part of unknown type is left out. OpenAI's names came to the templates with the canonical ones.
-static bool read_part(struct carat_part *out, const struct json_value *v, bool is_canonical,
+// A part of unknown type is an empty text. OpenAI's names came with the canonical templates.
+static void read_part(struct carat_part *out, const struct json_value *v, bool is_canonical,
                       struct arena *arena)
 {
     static const struct {
@@ -47,10 +47,8 @@ static bool read_part(struct carat_part *out, const struct json_value *v, bool i
         if (slice_is(name, types[i].name) && (is_canonical || !types[i].is_new)) {
             out->type = types[i].type;
             out->text = text_of(arena, json_get(v, "text"));
-            return true;
         }
     }
-    return false;
 }
 
 static void read_content(struct carat_message *m, const struct json_value *content,
@@ -65,7 +63,7 @@ static void read_content(struct carat_message *m, const struct json_value *conte
     if (kind == JSON_ARRAY) {
         m->parts = parts;
         for (struct json_iter it = json_iter(content); json_next(&it);) {
-            m->n_parts += read_part(&parts[m->n_parts], it.value, is_canonical, arena);
+            read_part(&parts[m->n_parts++], it.value, is_canonical, arena);
         }
         return;
     }
