@@ -300,6 +300,11 @@ const struct os_map *safetensors_map(const struct safetensors *s)
     return &s->map;
 }
 
+const char *safetensors_path(const struct safetensors *s)
+{
+    return s->path;
+}
+
 size_t safetensors_n_tensors(const struct safetensors *s)
 {
     return s->n_tensors;

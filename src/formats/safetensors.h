@@ -30,6 +30,7 @@ int safetensors_open_memory(struct safetensors **out, const void *data, size_t s
                             const char *name, struct carat_error *err);
 void safetensors_close(struct safetensors *s); // takes NULL
 const struct os_map *safetensors_map(const struct safetensors *s);
+const char *safetensors_path(const struct safetensors *s);
 size_t safetensors_n_tensors(const struct safetensors *s);
 const struct safetensors_tensor *safetensors_tensor_at(const struct safetensors *s, size_t i);
 const struct safetensors_tensor *safetensors_find(const struct safetensors *s, const char *name);

@@ -8,13 +8,24 @@
 #include "formats/json.h"
 #include "formats/safetensors.h"
 
+// Limits, far above any model there is.
+#define SOURCE_SHARDS_MAX         1000
+#define SOURCE_CONFIG_MAX         ((size_t)16 << 20) // bytes of config.json and of generation_config.json
+#define SOURCE_TOKENIZER_MAX      ((size_t)128 << 20)
+#define SOURCE_TOKENIZER_META_MAX ((size_t)64 << 20) // tokenizer_config.json
+#define SOURCE_INDEX_MAX          ((size_t)64 << 20)
+#define SOURCE_TEMPLATE_MAX       ((size_t)4 << 20)
+#define SOURCE_LIST_MAX           10000 // names in a directory that is searched
+
 struct source_tensor {
     struct slice name;
     enum dtype type;
     uint32_t n_dims;
-    uint64_t dims[4]; // rows first, as in a checkpoint: the last one is contiguous
+    uint64_t
+        dims[4]; // rows first, as in a checkpoint: the last one is contiguous; unused ones are 1
     const uint8_t *data;
     uint64_t size; // bytes
+    size_t i_map;  // data lies in source_map_at(s, i_map)
 };
 
 struct source;
