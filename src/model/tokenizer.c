@@ -24,13 +24,16 @@ static void find_roles(struct tokenizer *t)
     }
 }
 
-int tokenizer_new(struct tokenizer **out, struct source *source, struct carat_error *err)
+// Makes a tokenizer from the one of the two documents that is not NULL.
+static int new_from(struct tokenizer **out, const struct gguf *gguf, const struct json_doc *doc,
+                    const char *name, struct carat_error *err)
 {
     struct tokenizer *t = mem_new(sizeof(*t), err);
     if (!t) {
         return CARAT_E_MEMORY;
     }
-    const int rc = vocab_read(&t->vocab, source, err);
+    const int rc =
+        gguf ? vocab_read_gguf(&t->vocab, gguf, err) : vocab_read_json(&t->vocab, doc, name, err);
     if (rc) {
         tokenizer_free(t);
         return rc;
@@ -41,6 +44,35 @@ int tokenizer_new(struct tokenizer **out, struct source *source, struct carat_er
     find_roles(t);
     *out = t;
     return 0;
+}
+
+int tokenizer_new_gguf(struct tokenizer **out, const struct gguf *gguf, struct carat_error *err)
+{
+    return new_from(out, gguf, NULL, NULL, err);
+}
+
+int tokenizer_new_json(struct tokenizer **out, const struct json_doc *doc, const char *name,
+                       struct carat_error *err)
+{
+    return new_from(out, NULL, doc, name, err);
+}
+
+int tokenizer_new(struct tokenizer **out, struct source *source, struct carat_error *err)
+{
+    if (source_gguf(source)) {
+        return tokenizer_new_gguf(out, source_gguf(source), err);
+    }
+    const struct json_doc *doc = NULL;
+    struct buf name = {0};
+    int rc = source_tokenizer(source, &doc, err);
+    if (rc) {
+        return rc;
+    }
+    buf_addf(&name, "%s/tokenizer.json", source_path(source));
+    rc = tokenizer_new_json(out, doc, buf_text(&name), err);
+    buf_release(&name);
+    source_drop_tokenizer(source);
+    return rc;
 }
 
 void tokenizer_free(struct tokenizer *t)
@@ -382,42 +414,48 @@ int tokenizer_encode(const struct tokenizer *t, struct slice text, bool parses_s
 
 #define REPLACEMENT 0xFFFDu
 
+// Shows the first character of what is held, or U+FFFD for its invalid part. is_end: no more bytes
+// will come. False: more are needed.
+static bool show_first(struct utf8_stream *s, bool is_end, struct buf *out)
+{
+    uint32_t character = 0;
+    const int length = utf8_next(s->held, s->n_held, &character);
+    // The first two bytes of an encoded surrogate are wrong already, but the reference, Python's
+    // incremental decoder, waits for the third.
+    const bool is_surrogate =
+        s->n_held == 2 && s->held[0] == '\xED' && (uint8_t)s->held[1] >> 5 == 0xA0 >> 5;
+    if (!is_end && (length == 0 || is_surrogate)) {
+        return false;
+    }
+    size_t taken = s->n_held;
+    if (length > 0) {
+        taken = (size_t)length;
+        buf_add(out, s->held, taken);
+    } else {
+        taken = length < 0 ? (size_t)-length : taken;
+        buf_add_utf8(out, REPLACEMENT);
+    }
+    s->n_held -= taken;
+    memmove(s->held, s->held + taken, s->n_held);
+    return true;
+}
+
 void utf8_stream_feed(struct utf8_stream *s, struct slice bytes, struct buf *out)
 {
-    size_t at = 0;
-    while (at < bytes.size) {
-        // What is held, followed by as much as can complete it.
-        char window[8];
-        size_t n = s->n_held;
-        memcpy(window, s->held, n);
-        while (n < 4 && at + n - s->n_held < bytes.size) {
-            window[n] = bytes.data[at + n - s->n_held];
-            n++;
+    for (size_t at = 0; at < bytes.size;) {
+        // Four bytes are a character or wrong, so there is always room for another one.
+        while (s->n_held < sizeof(s->held) && at < bytes.size) {
+            s->held[s->n_held++] = bytes.data[at++];
         }
-        uint32_t character = 0;
-        const int length = utf8_next(window, n, &character);
-        if (length == 0) { // at most three bytes: four are complete or wrong
-            memcpy(s->held, window, n);
-            s->n_held = n;
-            return;
+        while (s->n_held > 0 && show_first(s, false, out)) {
         }
-        const size_t taken = (size_t)(length > 0 ? length : -length);
-        if (length > 0) {
-            buf_add(out, window, taken);
-        } else {
-            buf_add_utf8(out, REPLACEMENT);
-        }
-        // What is held is the beginning of a character, so it goes as a whole.
-        at += taken - s->n_held;
-        s->n_held = 0;
     }
 }
 
 void utf8_stream_flush(struct utf8_stream *s, struct buf *out)
 {
-    if (s->n_held > 0) {
-        buf_add_utf8(out, REPLACEMENT);
-        s->n_held = 0;
+    while (s->n_held > 0) {
+        (void)show_first(s, true, out);
     }
 }
 

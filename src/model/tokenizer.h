@@ -10,6 +10,10 @@
 struct tokenizer;
 
 int tokenizer_new(struct tokenizer **out, struct source *source, struct carat_error *err);
+// The same from one document, which may be dropped afterwards. name is what errors call it.
+int tokenizer_new_gguf(struct tokenizer **out, const struct gguf *gguf, struct carat_error *err);
+int tokenizer_new_json(struct tokenizer **out, const struct json_doc *doc, const char *name,
+                       struct carat_error *err);
 void tokenizer_free(struct tokenizer *t); // takes NULL
 
 size_t tokenizer_n_tokens(const struct tokenizer *t);

@@ -151,47 +151,65 @@ static int check_entries(const struct vocab_entry *entries, size_t n, const char
     return 0;
 }
 
+// Copies one token's text and settles what it is.
+//
+// Text comes with spaces for U+2581, so a string that has a space of its own cannot come out of
+// BPE: it is kept for decoding and, when added, for matching. In the same way an added token whose
+// string has U+2581 is left to the merges, since the text to match has spaces there. Special tokens
+// are found by vocab_find_added alone: no plain text, and no merge, can become one.
+static void copy_entry(struct vocab *v, size_t i, struct slice raw, uint8_t flags)
+{
+    const uint32_t at = v->offsets[i];
+    const size_t size = copy_with_spaces(v->text + at, raw);
+    v->offsets[i + 1] = at + (uint32_t)size;
+    if (size == 0) {
+        return;
+    }
+    flags &= VOCAB_ADDED | VOCAB_SPECIAL;
+    if (size != raw.size) {
+        flags &= (uint8_t)~VOCAB_ADDED;
+    }
+    if (is_byte_string(raw)) {
+        flags |= VOCAB_BYTE;
+    }
+    if ((flags & VOCAB_SPECIAL) == 0 && memchr(raw.data, ' ', raw.size) == NULL) {
+        flags |= VOCAB_FOUND;
+    }
+    v->flags[i] = flags;
+}
+
 // Enters a token into the table of texts. Of equal ones the last counts, as in the reference, whose
 // map from string to id is filled in order.
-static void enter_text(struct vocab *v, carat_token id)
+static void enter_text(struct vocab *v, carat_token id, uint32_t hash)
 {
-    const struct slice text = vocab_text(v, id);
-    const uint32_t hash = hash_text(v->seed, text);
-    struct vocab_slot *slot = find_slot(v, text, hash);
+    struct vocab_slot *slot = find_slot(v, vocab_text(v, id), hash);
     if (slot->id != CARAT_TOKEN_NONE) {
         v->flags[slot->id] &= (uint8_t)~VOCAB_FOUND;
     }
     slot->hash = hash;
     slot->id = id;
-    v->flags[id] |= VOCAB_FOUND;
 }
 
-// Text comes with spaces for U+2581, so a string that has a space of its own cannot come out of
-// BPE: it is kept for decoding and, when added, for matching. In the same way an added token whose
-// string has U+2581 is left to the merges, since the text to match has spaces there. Special tokens
-// are found by vocab_find_added alone: no plain text, and no merge, can become one.
-static void enter_entries(struct vocab *v, const struct vocab_entry *entries)
+static void prefetch(const void *p)
 {
-    uint32_t at = 0;
-    for (size_t i = 0; i < v->n_tokens; i++) {
-        const struct slice raw = entries[i].raw;
-        const size_t size = copy_with_spaces(v->text + at, raw);
-        v->offsets[i] = at;
-        v->offsets[i + 1] = at + (uint32_t)size;
-        v->flags[i] = entries[i].flags & (VOCAB_ADDED | VOCAB_SPECIAL);
-        if (size == 0) {
-            v->flags[i] = 0;
-            continue;
+    __builtin_prefetch(p);
+}
+
+// Some at a time, so that the slots of all are on their way before the first is looked at.
+static void enter_texts(struct vocab *v)
+{
+    for (size_t first = 0; first < v->n_tokens; first += VOCAB_BATCH) {
+        const size_t left = v->n_tokens - first;
+        const size_t n = left < VOCAB_BATCH ? left : VOCAB_BATCH;
+        uint32_t hashes[VOCAB_BATCH];
+        for (size_t i = 0; i < n; i++) {
+            hashes[i] = hash_text(v->seed, vocab_text(v, (carat_token)(first + i)));
+            prefetch(&v->slots[text_slot(v, hashes[i])]);
         }
-        if (size != raw.size) {
-            v->flags[i] &= (uint8_t)~VOCAB_ADDED;
-        }
-        if (is_byte_string(raw)) {
-            v->flags[i] |= VOCAB_BYTE;
-        }
-        at += (uint32_t)size;
-        if (memchr(raw.data, ' ', raw.size) == NULL && (v->flags[i] & VOCAB_SPECIAL) == 0) {
-            enter_text(v, (carat_token)i);
+        for (size_t i = 0; i < n; i++) {
+            if ((v->flags[first + i] & VOCAB_FOUND) != 0) {
+                enter_text(v, (carat_token)(first + i), hashes[i]);
+            }
         }
     }
 }
@@ -314,7 +332,10 @@ int vocab_build(struct vocab *v, const struct vocab_entry *entries, size_t n, co
     for (size_t i = 0; i < v->n_slots; i++) {
         v->slots[i].id = CARAT_TOKEN_NONE;
     }
-    enter_entries(v, entries);
+    for (size_t i = 0; i < n; i++) {
+        copy_entry(v, i, entries[i].raw, entries[i].flags);
+    }
+    enter_texts(v);
     rc = find_characters(v, name, err);
     if (rc) {
         return rc;
@@ -399,49 +420,130 @@ static carat_token find_result(const struct vocab *v, struct slice text)
     return vocab_find(v, text);
 }
 
-static int fail_merge(const struct vocab *v, struct slice part, const char *what, const char *name,
+static int fail_merge(size_t rank, struct slice part, const char *what, const char *name,
                       const char *key, struct carat_error *err)
 {
     struct buf shown = {0};
     buf_add_json(&shown, part.data, part.size < 64 ? part.size : 64);
     const int rc =
         fail(err, CARAT_E_FORMAT, "%s: %s: merge %zu: expected %s from the vocabulary, found %s",
-             name, key, v->n_merges, what, buf_text(&shown));
+             name, key, rank, what, buf_text(&shown));
     buf_release(&shown);
     return rc;
 }
 
-int vocab_add_merge(struct vocab *v, struct slice left, struct slice right, const char *name,
-                    const char *key, struct carat_error *err)
+// Half a million merges are a million and a half searches in tables that no cache holds. Some are
+// done at a time, step by step, so that the memory of one is on its way while the others are worked
+// on.
+struct batch {
+    char text[2 * TOKENIZER_TOKEN_SIZE_MAX + 8192]; // a left and its right side by side: the result
+    struct slice left[VOCAB_BATCH], right[VOCAB_BATCH];
+    uint32_t left_hash[VOCAB_BATCH], right_hash[VOCAB_BATCH];
+    carat_token left_id[VOCAB_BATCH], right_id[VOCAB_BATCH];
+    size_t n;
+};
+
+static bool can_be_token(struct slice raw)
 {
-    char text[2 * TOKENIZER_TOKEN_SIZE_MAX]; // left and right side by side: that is the result
-    if (left.size > TOKENIZER_TOKEN_SIZE_MAX || memchr(left.data, ' ', left.size)) {
-        return fail_merge(v, left, "a left token", name, key, err);
+    return raw.size > 0 && raw.size <= TOKENIZER_TOKEN_SIZE_MAX &&
+           memchr(raw.data, ' ', raw.size) == NULL;
+}
+
+// Takes in as many of the pairs as there is room for.
+static int fill_batch(const struct vocab *v, struct batch *b, const struct vocab_pair *pairs,
+                      size_t n, const char *name, const char *key, struct carat_error *err)
+{
+    size_t at = 0;
+    b->n = 0;
+    for (; b->n < n && b->n < VOCAB_BATCH; b->n++) {
+        const struct slice left = pairs[b->n].left;
+        const struct slice right = pairs[b->n].right;
+        if (!can_be_token(left) || !can_be_token(right)) {
+            const bool is_left = !can_be_token(left);
+            return fail_merge(v->n_merges + b->n, is_left ? left : right,
+                              is_left ? "a left token" : "a right token", name, key, err);
+        }
+        if (left.size + right.size > sizeof(b->text) - at) {
+            break; // never the first
+        }
+        b->left[b->n] = slice_make(b->text + at, copy_with_spaces(b->text + at, left));
+        at += b->left[b->n].size;
+        b->right[b->n] = slice_make(b->text + at, copy_with_spaces(b->text + at, right));
+        at += b->right[b->n].size;
+        b->left_hash[b->n] = hash_text(v->seed, b->left[b->n]);
+        b->right_hash[b->n] = hash_text(v->seed, b->right[b->n]);
     }
-    if (right.size > TOKENIZER_TOKEN_SIZE_MAX || memchr(right.data, ' ', right.size)) {
-        return fail_merge(v, right, "a right token", name, key, err);
-    }
-    const size_t left_size = copy_with_spaces(text, left);
-    const size_t right_size = copy_with_spaces(text + left_size, right);
-    const struct slice whole = slice_make(text, left_size + right_size);
-    const carat_token left_id = vocab_find(v, slice_make(text, left_size));
-    if (left_id == CARAT_TOKEN_NONE) {
-        return fail_merge(v, left, "a left token", name, key, err);
-    }
-    const carat_token right_id = vocab_find(v, slice_make(text + left_size, right_size));
-    if (right_id == CARAT_TOKEN_NONE) {
-        return fail_merge(v, right, "a right token", name, key, err);
-    }
-    const carat_token merged = find_result(v, whole);
-    if (merged == CARAT_TOKEN_NONE) {
-        return fail_merge(v, whole, "the result", name, key, err);
-    }
-    struct vocab_merge *slot = find_merge_slot(v, left_id, right_id);
-    slot->left = left_id;
-    slot->right = right_id;
-    slot->rank = (uint32_t)v->n_merges;
-    v->merged[v->n_merges++] = merged;
     return 0;
+}
+
+static void prefetch_batch(const struct vocab *v, const uint32_t *hashes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        prefetch(&v->slots[text_slot(v, hashes[i])]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const carat_token id = v->slots[text_slot(v, hashes[i])].id;
+        prefetch(&v->offsets[id == CARAT_TOKEN_NONE ? 0 : id]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const carat_token id = v->slots[text_slot(v, hashes[i])].id;
+        prefetch(v->text + v->offsets[id == CARAT_TOKEN_NONE ? 0 : id]);
+    }
+}
+
+static int find_batch(const struct vocab *v, struct batch *b, const char *name, const char *key,
+                      struct carat_error *err)
+{
+    prefetch_batch(v, b->left_hash, b->n);
+    prefetch_batch(v, b->right_hash, b->n);
+    for (size_t i = 0; i < b->n; i++) {
+        b->left_id[i] = find_slot(v, b->left[i], b->left_hash[i])->id;
+        b->right_id[i] = find_slot(v, b->right[i], b->right_hash[i])->id;
+        if (b->left_id[i] == CARAT_TOKEN_NONE || b->right_id[i] == CARAT_TOKEN_NONE) {
+            const bool is_left = b->left_id[i] == CARAT_TOKEN_NONE;
+            return fail_merge(v->n_merges + i, is_left ? b->left[i] : b->right[i],
+                              is_left ? "a left token" : "a right token", name, key, err);
+        }
+        prefetch(&v->merges[merge_slot(v, b->left_id[i], b->right_id[i])]);
+    }
+    return 0;
+}
+
+static int enter_batch(struct vocab *v, const struct batch *b, const char *name, const char *key,
+                       struct carat_error *err)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        const struct slice whole = slice_make(b->left[i].data, b->left[i].size + b->right[i].size);
+        const carat_token merged = find_result(v, whole);
+        if (merged == CARAT_TOKEN_NONE) {
+            return fail_merge(v->n_merges, whole, "the result", name, key, err);
+        }
+        struct vocab_merge *slot = find_merge_slot(v, b->left_id[i], b->right_id[i]);
+        slot->left = b->left_id[i];
+        slot->right = b->right_id[i];
+        slot->rank = (uint32_t)v->n_merges;
+        v->merged[v->n_merges++] = merged;
+    }
+    return 0;
+}
+
+int vocab_add_merges(struct vocab *v, const struct vocab_pair *pairs, size_t n, const char *name,
+                     const char *key, struct carat_error *err)
+{
+    struct batch b;
+    int rc = 0;
+    while (n > 0 && rc == 0) {
+        rc = fill_batch(v, &b, pairs, n, name, key, err);
+        if (rc == 0) {
+            rc = find_batch(v, &b, name, key, err);
+        }
+        if (rc == 0) {
+            rc = enter_batch(v, &b, name, key, err);
+        }
+        pairs += b.n;
+        n -= b.n;
+    }
+    return rc;
 }
 
 // ------------------------------------------------------------------------------------ added tokens

@@ -66,15 +66,18 @@ struct vocab {
 // memory, and is released by the caller on failure too.
 int vocab_build(struct vocab *v, const struct vocab_entry *entries, size_t n, const char *name,
                 struct carat_error *err);
-// Room for n merges, then one after the other in the order of their rank. A pair that comes twice
+#define VOCAB_BATCH 32u
+struct vocab_pair {
+    struct slice left, right; // as the file has them
+};
+// Room for n merges in all, then some at a time in the order of their rank. A pair that comes twice
 // has the later rank, as in Hugging Face's tokenizers. key is what errors call the list.
 int vocab_reserve_merges(struct vocab *v, size_t n, const char *name, struct carat_error *err);
-int vocab_add_merge(struct vocab *v, struct slice left, struct slice right, const char *name,
-                    const char *key, struct carat_error *err);
+int vocab_add_merges(struct vocab *v, const struct vocab_pair *pairs, size_t n, const char *name,
+                     const char *key, struct carat_error *err);
 void vocab_release(struct vocab *v); // takes zeroed memory
 
-// Reads the source's vocabulary: GGUF metadata or tokenizer.json.
-int vocab_read(struct vocab *v, struct source *source, struct carat_error *err);
+// Read a file's vocabulary into zeroed memory, which the caller releases on failure too.
 int vocab_read_gguf(struct vocab *v, const struct gguf *gguf, struct carat_error *err);
 // name is what errors call the document.
 int vocab_read_json(struct vocab *v, const struct json_doc *doc, const char *name,

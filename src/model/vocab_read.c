@@ -52,6 +52,19 @@ static bool is_role(struct slice raw)
     return false;
 }
 
+// "left right": the first space that is not the first byte.
+static bool split_pair(struct vocab_pair *out, struct slice text)
+{
+    const char *space = text.size > 1 ? memchr(text.data + 1, ' ', text.size - 1) : NULL;
+    if (!space) {
+        return false;
+    }
+    const size_t left = (size_t)(space - text.data);
+    out->left = slice_make(text.data, left);
+    out->right = slice_make(space + 1, text.size - left - 1);
+    return true;
+}
+
 // ------------------------------------------------------------------------------------ GGUF
 
 // llama.cpp's token types.
@@ -158,20 +171,21 @@ static int read_gguf_merges(struct vocab *v, const struct gguf *g, struct carat_
         return fail(err, CARAT_E_FORMAT, "%s: %s: expected at most %zu merges, found %llu",
                     gguf_path(g), key, VOCAB_MERGES_MAX, (unsigned long long)merges.count);
     }
+    struct vocab_pair pairs[VOCAB_BATCH];
+    size_t n = 0;
     rc = vocab_reserve_merges(v, (size_t)merges.count, gguf_path(g), err);
     for (uint64_t i = 0; i < merges.count && rc == 0; i++) {
-        const struct slice pair = gguf_array_next_string(&merges);
-        const char *space = pair.size > 1 ? memchr(pair.data + 1, ' ', pair.size - 1) : NULL;
-        if (!space) {
+        if (!split_pair(&pairs[n++], gguf_array_next_string(&merges))) {
             return fail(err, CARAT_E_FORMAT,
                         "%s: %s: merge %llu: expected two tokens with a space between them",
                         gguf_path(g), key, (unsigned long long)i);
         }
-        const size_t left = (size_t)(space - pair.data);
-        rc = vocab_add_merge(v, slice_make(pair.data, left),
-                             slice_make(space + 1, pair.size - left - 1), gguf_path(g), key, err);
+        if (n == VOCAB_BATCH) {
+            rc = vocab_add_merges(v, pairs, n, gguf_path(g), key, err);
+            n = 0;
+        }
     }
-    return rc;
+    return rc ? rc : vocab_add_merges(v, pairs, n, gguf_path(g), key, err);
 }
 
 int vocab_read_gguf(struct vocab *v, const struct gguf *g, struct carat_error *err)
@@ -377,30 +391,20 @@ static int read_json_tokens(struct vocab *v, const struct json_value *root, cons
 }
 
 // Either "left right" or ["left", "right"].
-static bool split_merge(const struct json_value *merge, struct slice *left, struct slice *right)
+static bool read_json_pair(struct vocab_pair *out, const struct json_value *merge)
 {
     if (json_kind(merge) == JSON_STRING) {
-        const struct slice pair = json_string(merge);
-        const char *space = pair.size > 1 ? memchr(pair.data + 1, ' ', pair.size - 1) : NULL;
-        if (!space) {
-            return false;
-        }
-        *left = slice_make(pair.data, (size_t)(space - pair.data));
-        *right = slice_make(space + 1, pair.size - left->size - 1);
-        return true;
+        return split_pair(out, json_string(merge));
     }
     if (json_kind(merge) != JSON_ARRAY || json_count(merge) != 2) {
         return false;
     }
     struct json_iter it = json_iter(merge);
     (void)json_next(&it);
-    if (json_kind(it.value) != JSON_STRING) {
-        return false;
-    }
-    *left = json_string(it.value);
+    out->left = json_string(it.value); // empty unless a string, and no token is empty
     (void)json_next(&it);
-    *right = json_string(it.value);
-    return json_kind(it.value) == JSON_STRING;
+    out->right = json_string(it.value);
+    return true;
 }
 
 static int read_json_merges(struct vocab *v, const struct json_value *root, const char *name,
@@ -415,15 +419,18 @@ static int read_json_merges(struct vocab *v, const struct json_value *root, cons
     if (rc) {
         return rc;
     }
-    for (struct json_iter it = json_iter(merges); json_next(&it) && rc == 0;) {
-        struct slice left = {0};
-        struct slice right = {0};
-        if (!split_merge(it.value, &left, &right)) {
+    struct vocab_pair pairs[VOCAB_BATCH];
+    size_t n = 0;
+    for (struct json_iter it = json_iter(merges); rc == 0 && json_next(&it);) {
+        if (!read_json_pair(&pairs[n++], it.value)) {
             return fail_json(name, key, "pairs of tokens", it.value, err);
         }
-        rc = vocab_add_merge(v, left, right, name, key, err);
+        if (n == VOCAB_BATCH) {
+            rc = vocab_add_merges(v, pairs, n, name, key, err);
+            n = 0;
+        }
     }
-    return rc;
+    return rc ? rc : vocab_add_merges(v, pairs, n, name, key, err);
 }
 
 int vocab_read_json(struct vocab *v, const struct json_doc *doc, const char *name,
@@ -435,22 +442,4 @@ int vocab_read_json(struct vocab *v, const struct json_doc *doc, const char *nam
         rc = read_json_tokens(v, root, name, err);
     }
     return rc ? rc : read_json_merges(v, root, name, err);
-}
-
-int vocab_read(struct vocab *v, struct source *source, struct carat_error *err)
-{
-    if (source_gguf(source)) {
-        return vocab_read_gguf(v, source_gguf(source), err);
-    }
-    const struct json_doc *doc = NULL;
-    struct buf name = {0};
-    int rc = source_tokenizer(source, &doc, err);
-    if (rc) {
-        return rc;
-    }
-    buf_addf(&name, "%s/tokenizer.json", source_path(source));
-    rc = vocab_read_json(v, doc, buf_text(&name), err);
-    buf_release(&name);
-    source_drop_tokenizer(source);
-    return rc;
 }
