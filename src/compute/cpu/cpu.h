@@ -53,7 +53,7 @@ void cpu_attend(struct device *base, struct tensor out, struct tensor q, const s
 int cpu_kern_init(struct kern *k, struct carat_error *err);
 // The level with this name alone, for tests: false when this CPU or build does not have it.
 bool cpu_kern_init_level(struct kern *k, const char *level);
-// Names of all levels, lowest first, NULL at the end; this build may lack some.
-extern const char *const cpu_levels[];
+// Names of the levels in this build, lowest first; NULL past the last.
+const char *cpu_level_name(size_t i);
 
 #endif

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inner products over a strip, and the packing of activations to int8, in the vectors of
+// simd.h. The number of rows and the kind of type are constants in each copy, so that sums stay in
+// registers.
+#include "compute/cpu/simd.h"
+
+#include <math.h>
+
+#include "compute/cpu/kern_math.h"
+
+// ------------------------------------------------------------------------------------ float
+
+// SIMD_LANES outputs of n_rows rows of x.
+SIMD_INLINE void dot_f32_rows(struct acc acc, const float *strip, size_t strip_stride,
+                              const float *x, size_t x_stride, size_t n, const size_t n_rows)
+{
+    vf sum[SIMD_ROWS_F32];
+    for (size_t r = 0; r < n_rows; r++) {
+        sum[r] = acc.is_fresh ? vf_set1(0.0f) : vf_load(acc.data + r * acc.stride);
+    }
+    for (size_t k = 0; k < n; k++) {
+        const vf w = vf_load(strip + k * strip_stride);
+        for (size_t r = 0; r < n_rows; r++) {
+            sum[r] = vf_fma(w, vf_set1(x[r * x_stride + k]), sum[r]);
+        }
+    }
+    for (size_t r = 0; r < n_rows; r++) {
+        vf_store(acc.data + r * acc.stride, sum[r]);
+    }
+}
+
+static void dot_f32(struct acc acc, const float *strip, size_t strip_stride, const float *x,
+                    size_t x_stride, size_t n_rows, size_t n)
+{
+    for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
+        struct acc a = acc;
+        a.data += part;
+        const float *s = strip + part;
+        size_t r = 0;
+        for (; r + SIMD_ROWS_F32 <= n_rows;
+             r += SIMD_ROWS_F32, a.data += SIMD_ROWS_F32 * a.stride) {
+            dot_f32_rows(a, s, strip_stride, x + r * x_stride, x_stride, n, SIMD_ROWS_F32);
+        }
+        if (n_rows - r >= 4) {
+            dot_f32_rows(a, s, strip_stride, x + r * x_stride, x_stride, n, 4);
+            a.data += 4 * a.stride;
+            r += 4;
+        }
+        if (n_rows - r >= 2) {
+            dot_f32_rows(a, s, strip_stride, x + r * x_stride, x_stride, n, 2);
+            a.data += 2 * a.stride;
+            r += 2;
+        }
+        if (r < n_rows) {
+            dot_f32_rows(a, s, strip_stride, x + r * x_stride, x_stride, n, 1);
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------ int8
+
+// SIMD_LANES outputs of a panel.
+SIMD_INLINE void dot_q8_part(struct acc acc, struct code_strip strip, struct panel panel, size_t n,
+                             int zero_shift, const size_t n_rows, const size_t sub_block,
+                             const bool has_min, const bool is_wide)
+{
+    const bool has_zero = !has_min && vi_has_zero(is_wide);
+    const uint8_t zero = has_min ? 0 : (uint8_t)(1u << zero_shift);
+    const int32_t *minus = sub_block == 16 ? panel.minus_16 : panel.minus_32;
+    const float *sums = sub_block == 16 ? panel.sum_16 : panel.sum_32;
+    const int8_t *x = panel.codes;
+    const uint8_t *w = strip.codes;
+    vf sum[SIMD_ROWS_Q8];
+    for (size_t r = 0; r < n_rows; r++) {
+        sum[r] = acc.is_fresh ? vf_set1(0.0f) : vf_load(acc.data + r * acc.stride);
+    }
+    for (size_t b = 0; b < n / sub_block; b++) {
+        vi isum[SIMD_ROWS_Q8];
+        for (size_t r = 0; r < n_rows; r++) {
+            isum[r] = has_zero ? vi_shl(vi_set1((uint32_t)minus[b * n_rows + r]), zero_shift)
+                               : vi_set1(0);
+        }
+        for (size_t k = 0; k < sub_block; k += 8) {
+            const struct vi_codes codes = vi_load_codes(w, zero, is_wide);
+            for (size_t r = 0; r < n_rows; r++) {
+                isum[r] = vi_dot(isum[r], codes, x + 4 * r, x + 4 * (n_rows + r), is_wide);
+            }
+            w += 8 * KERN_LANES;
+            x += 8 * n_rows;
+        }
+        const vf scale = vf_load(strip.scale + b * KERN_LANES);
+        const float *x_scale = panel.scale + b * sub_block / KERN_BLOCK * n_rows;
+        for (size_t r = 0; r < n_rows; r++) {
+            sum[r] = vf_fma(vf_from_vi(isum[r]), vf_mul(scale, vf_set1(x_scale[r])), sum[r]);
+            if (has_min) {
+                const vf min = vf_load(strip.min + b * KERN_LANES);
+                sum[r] = vf_fma(min, vf_set1(sums[b * n_rows + r]), sum[r]);
+            }
+        }
+    }
+    for (size_t r = 0; r < n_rows; r++) {
+        vf_store(acc.data + r * acc.stride, sum[r]);
+    }
+}
+
+SIMD_INLINE void dot_q8_kind(struct acc acc, struct code_strip strip, struct panel panel, size_t n,
+                             int zero_shift, const size_t sub_block, const bool has_min,
+                             const bool is_wide)
+{
+    for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
+        struct acc a = acc;
+        a.data += part;
+        const struct code_strip s = {
+            .codes = strip.codes + 4 * part, .scale = strip.scale + part, .min = strip.min + part};
+        switch (panel.n_rows) {
+        case 1:
+            dot_q8_part(a, s, panel, n, zero_shift, 1, sub_block, has_min, is_wide);
+            break;
+        case 2:
+            dot_q8_part(a, s, panel, n, zero_shift, 2, sub_block, has_min, is_wide);
+            break;
+        case 4:
+            dot_q8_part(a, s, panel, n, zero_shift, 4, sub_block, has_min, is_wide);
+            break;
+        default:
+            dot_q8_part(a, s, panel, n, zero_shift, SIMD_ROWS_Q8, sub_block, has_min, is_wide);
+            break;
+        }
+    }
+}
+
+static void dot_q8(struct acc acc, struct code_strip strip, struct panel panel,
+                   const struct kern_coding *coding, size_t n)
+{
+    const int shift = coding->zero_shift;
+    if (coding->sub_block == 16) {
+        if (coding->has_min) {
+            dot_q8_kind(acc, strip, panel, n, shift, 16, true, false);
+        } else {
+            dot_q8_kind(acc, strip, panel, n, shift, 16, false, false);
+        }
+    } else if (coding->has_min) {
+        dot_q8_kind(acc, strip, panel, n, shift, 32, true, false);
+    } else if (coding->is_wide) {
+        dot_q8_kind(acc, strip, panel, n, shift, 32, false, true);
+    } else {
+        dot_q8_kind(acc, strip, panel, n, shift, 32, false, false);
+    }
+}
+
+// ------------------------------------------------------------------------------------ packing
+
+static uint32_t largest_bits(const float *x)
+{
+    vi top = vi_set1(0);
+    for (size_t i = 0; i < KERN_BLOCK; i += SIMD_LANES) {
+        top = vi_max_u32(top, vi_and(vi_of_bits(vf_load(x + i)), vi_set1(0x7fffffffu)));
+    }
+    uint32_t lanes[SIMD_LANES];
+    vi_store(lanes, top);
+    uint32_t largest = 0;
+    for (size_t i = 0; i < SIMD_LANES; i++) {
+        largest = lanes[i] > largest ? lanes[i] : largest;
+    }
+    return largest;
+}
+
+static void pack_block(struct panel p, size_t r, size_t block, const float *x)
+{
+    const uint32_t bits = largest_bits(x);
+    float top;
+    memcpy(&top, &bits, sizeof(top));
+    const bool is_finite = bits < 0x7f800000u;
+    const float scale = top / 127.0f;
+    const bool is_zero = !is_finite || scale < PACK_SCALE_MIN;
+    const vf inverse = vf_set1(is_zero ? 0.0f : 127.0f / top);
+    int32_t codes[KERN_BLOCK] = {0};
+    for (size_t i = 0; i < KERN_BLOCK && !is_zero; i += SIMD_LANES) {
+        vi_store(codes + i, vi_from_vf(vf_mul(vf_load(x + i), inverse)));
+    }
+    int32_t sums[2] = {0, 0};
+    for (size_t i = 0; i < 16; i++) {
+        sums[0] += codes[i];
+        sums[1] += codes[i + 16];
+    }
+    int8_t bytes[KERN_BLOCK];
+    for (size_t i = 0; i < KERN_BLOCK; i++) {
+        bytes[i] = (int8_t)codes[i];
+    }
+    for (size_t i = 0; i < KERN_BLOCK; i += 4) {
+        memcpy(p.codes + block * KERN_BLOCK * p.n_rows + i * p.n_rows + 4 * r, bytes + i, 4);
+    }
+    const float d = is_finite ? (is_zero ? 0.0f : scale) : NAN;
+    p.scale[block * p.n_rows + r] = d;
+    p.minus_32[block * p.n_rows + r] = -(sums[0] + sums[1]);
+    p.sum_32[block * p.n_rows + r] = (float)(sums[0] + sums[1]) * d;
+    for (size_t h = 0; h < 2; h++) {
+        p.minus_16[(block * 2 + h) * p.n_rows + r] = -sums[h];
+        p.sum_16[(block * 2 + h) * p.n_rows + r] = (float)sums[h] * d;
+    }
+}
+
+static void pack(struct panel panel, const float *x, size_t x_stride, size_t n)
+{
+    for (size_t r = 0; r < panel.n_rows; r++) {
+        for (size_t block = 0; block < n / KERN_BLOCK; block++) {
+            pack_block(panel, r, block, x + r * x_stride + block * KERN_BLOCK);
+        }
+    }
+}
+
+void KERN_INIT_DOT(struct kern *k)
+{
+    k->panel_rows = SIMD_ROWS_Q8;
+    k->dot_f32 = dot_f32;
+    k->dot_q8 = dot_q8;
+    k->pack = pack;
+}

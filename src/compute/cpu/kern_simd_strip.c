@@ -1,0 +1,559 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights to strips in the vectors of simd.h. Sixteen bytes of each row are loaded and turned, so
+// that a vector has the same four bytes of every row; what a type does to its bytes is then done to
+// all rows at once and gives the strip's order directly. The layouts of the blocks are in
+// docs/formats.md.
+#include "compute/cpu/simd.h"
+
+// The rows of one vector, at one block, and where its part of the strip goes.
+struct spot {
+    const uint8_t *rows[SIMD_LANES];
+    uint8_t *codes;
+    float *scale;
+    float *min;
+};
+
+static inline struct spot spot_at(struct code_strip strip, const uint8_t *const rows[KERN_LANES],
+                                  size_t part)
+{
+    struct spot s = {.codes = strip.codes + 4 * part * SIMD_LANES,
+                     .scale = strip.scale + part * SIMD_LANES,
+                     .min = strip.min + part * SIMD_LANES};
+    memcpy(s.rows, rows + part * SIMD_LANES, sizeof(s.rows));
+    return s;
+}
+
+static inline void put_codes(const struct spot *s, size_t i, vi codes) // columns 4 i .. 4 i + 3
+{
+    vi_store(s->codes + i * 4 * KERN_LANES, codes);
+}
+
+static inline void put_scale(const struct spot *s, size_t sub_block, vf scale)
+{
+    vf_store(s->scale + sub_block * KERN_LANES, scale);
+}
+
+// -(factor * value), as the minima of the k types are subtracted.
+static inline void put_minus(const struct spot *s, size_t sub_block, vf factor, vi value)
+{
+    const vf min = vf_mul(factor, vf_from_vi(value));
+    vf_store(s->min + sub_block * KERN_LANES,
+             vf_of_bits(vi_xor(vi_of_bits(min), vi_set1(0x80000000u))));
+}
+
+static inline vi low_nibbles(vi a)
+{
+    return vi_and(a, vi_set1(0x0f0f0f0fu));
+}
+
+static inline vi high_nibbles(vi a)
+{
+    return low_nibbles(vi_shr(a, 4));
+}
+
+static inline vi byte_of(vi a, size_t i)
+{
+    return vi_and(vi_shr(a, (int)(8 * i)), vi_set1(0xff));
+}
+
+// Four bits to bit 4 of four bytes.
+static inline vi spread_bits(vi h, int shift)
+{
+    const vi bits = vi_and(vi_shr(h, shift), vi_set1(15));
+    return vi_shl(vi_and(vi_mul(bits, vi_set1(0x00204081u)), vi_set1(0x01010101u)), 4);
+}
+
+// The nibbles of 16 bytes: the low ones are the first 16 columns.
+static inline void put_nibbles(const struct spot *s, size_t offset)
+{
+    vi q[4];
+    vi_load_rows(q, s->rows, offset);
+    for (size_t i = 0; i < 4; i++) {
+        put_codes(s, i, low_nibbles(q[i]));
+        put_codes(s, i + 4, high_nibbles(q[i]));
+    }
+}
+
+static inline void block_q4_0(const struct spot *s)
+{
+    put_scale(s, 0, vf_from_f16(vi_load_words(s->rows, 0)));
+    put_nibbles(s, 2);
+}
+
+static inline void put_scale_and_min(const struct spot *s, vi words)
+{
+    put_scale(s, 0, vf_from_f16(words));
+    vf_store(s->min, vf_from_f16(vi_shr(words, 16)));
+}
+
+static inline void block_q4_1(const struct spot *s)
+{
+    put_scale_and_min(s, vi_load_words(s->rows, 0));
+    put_nibbles(s, 4);
+}
+
+static inline void put_five_bits(const struct spot *s, size_t offset, vi high)
+{
+    vi q[4];
+    vi_load_rows(q, s->rows, offset);
+    for (size_t i = 0; i < 4; i++) {
+        put_codes(s, i, vi_or(low_nibbles(q[i]), spread_bits(high, (int)(4 * i))));
+        put_codes(s, i + 4, vi_or(high_nibbles(q[i]), spread_bits(high, (int)(16 + 4 * i))));
+    }
+}
+
+static inline void block_q5_0(const struct spot *s)
+{
+    put_scale(s, 0, vf_from_f16(vi_load_words(s->rows, 0)));
+    put_five_bits(s, 6, vi_load_words(s->rows, 2));
+}
+
+static inline void block_q5_1(const struct spot *s)
+{
+    put_scale_and_min(s, vi_load_words(s->rows, 0));
+    put_five_bits(s, 8, vi_load_words(s->rows, 4));
+}
+
+static inline void block_q8_0(const struct spot *s)
+{
+    put_scale(s, 0, vf_from_f16(vi_load_words(s->rows, 0)));
+    for (size_t half = 0; half < 2; half++) {
+        vi q[4];
+        vi_load_rows(q, s->rows, 2 + 16 * half);
+        for (size_t i = 0; i < 4; i++) {
+            put_codes(s, 4 * half + i, vi_xor(q[i], vi_set1(0x80808080u)));
+        }
+    }
+}
+
+static inline void block_q2_k(const struct spot *s)
+{
+    const vi factors = vi_load_words(s->rows, 80);
+    const vf d = vf_from_f16(factors);
+    const vf d_min = vf_from_f16(vi_shr(factors, 16));
+    vi sc[4];
+    vi_load_rows(sc, s->rows, 0);
+    for (size_t g = 0; g < 16; g++) {
+        const vi both = byte_of(sc[g / 4], g % 4);
+        put_scale(s, g, vf_mul(d, vf_from_vi(vi_and(both, vi_set1(15)))));
+        put_minus(s, g, d_min, vi_shr(both, 4));
+    }
+    for (size_t quarter = 0; quarter < 4; quarter++) { // 16 bytes of 64
+        vi q[4];
+        vi_load_rows(q, s->rows, 16 + 16 * quarter);
+        for (size_t i = 0; i < 4; i++) {
+            for (size_t j = 0; j < 4; j++) {
+                const size_t at = quarter / 2 * 32 + 8 * j + quarter % 2 * 4 + i;
+                put_codes(s, at, vi_and(vi_shr(q[i], (int)(2 * j)), vi_set1(0x03030303u)));
+            }
+        }
+    }
+}
+
+static inline void put_scales_q3_k(const struct spot *s)
+{
+    const vi words[3] = {vi_load_words(s->rows, 96), vi_load_words(s->rows, 100),
+                         vi_load_words(s->rows, 104)};
+    const vf d = vf_from_f16(vi_shr(vi_load_words(s->rows, 106), 16));
+    for (size_t k = 0; k < 16; k++) {
+        const size_t in_word = 8 * (k % 4);
+        const vi low = vi_and(vi_shr(words[k % 8 / 4], (int)(in_word + k / 8 * 4)), vi_set1(15));
+        const vi high = vi_and(vi_shr(words[2], (int)(in_word + k / 4 * 2)), vi_set1(3));
+        const vi value = vi_sub(vi_or(low, vi_shl(high, 4)), vi_set1(32));
+        put_scale(s, k, vf_mul(d, vf_from_vi(value)));
+    }
+}
+
+static inline void block_q3_k(const struct spot *s)
+{
+    put_scales_q3_k(s);
+    for (size_t half = 0; half < 2; half++) { // of the 32 columns that share a byte's place
+        vi mask[4];
+        vi_load_rows(mask, s->rows, 16 * half);
+        for (size_t n = 0; n < 2; n++) {
+            vi q[4];
+            vi_load_rows(q, s->rows, 32 + 32 * n + 16 * half);
+            for (size_t i = 0; i < 4; i++) {
+                for (size_t j = 0; j < 4; j++) {
+                    const vi low = vi_and(vi_shr(q[i], (int)(2 * j)), vi_set1(0x03030303u));
+                    const vi high = vi_and(vi_shr(mask[i], (int)(4 * n + j)), vi_set1(0x01010101u));
+                    put_codes(s, 32 * n + 8 * j + 4 * half + i, vi_or(low, vi_shl(high, 2)));
+                }
+            }
+        }
+    }
+}
+
+// The eight scales and minima of q4_k and q5_k, four at a time in the bytes of a word.
+static inline void put_scales_k4(const struct spot *s)
+{
+    vi head[4];
+    vi_load_rows(head, s->rows, 0);
+    const vf d = vf_from_f16(head[0]);
+    const vf d_min = vf_from_f16(vi_shr(head[0], 16));
+    const vi six = vi_set1(0x3f3f3f3fu);
+    const vi top = vi_set1(0x30303030u);
+    const vi scales[2] = {vi_and(head[1], six),
+                          vi_or(low_nibbles(head[3]), vi_and(vi_shr(head[1], 2), top))};
+    const vi mins[2] = {vi_and(head[2], six),
+                        vi_or(high_nibbles(head[3]), vi_and(vi_shr(head[2], 2), top))};
+    for (size_t g = 0; g < 8; g++) {
+        put_scale(s, g, vf_mul(d, vf_from_vi(byte_of(scales[g / 4], g % 4))));
+        put_minus(s, g, d_min, byte_of(mins[g / 4], g % 4));
+    }
+}
+
+static inline void block_q4_k(const struct spot *s)
+{
+    put_scales_k4(s);
+    for (size_t eighth = 0; eighth < 8; eighth++) { // 16 bytes of 128
+        vi q[4];
+        vi_load_rows(q, s->rows, 16 + 16 * eighth);
+        const size_t at = eighth / 2 * 16 + eighth % 2 * 4;
+        for (size_t i = 0; i < 4; i++) {
+            put_codes(s, at + i, low_nibbles(q[i]));
+            put_codes(s, at + 8 + i, high_nibbles(q[i]));
+        }
+    }
+}
+
+static inline void block_q5_k(const struct spot *s)
+{
+    put_scales_k4(s);
+    const vi one = vi_set1(0x01010101u);
+    for (size_t half = 0; half < 2; half++) {
+        vi high[4];
+        vi_load_rows(high, s->rows, 16 + 16 * half);
+        for (size_t pair = 0; pair < 4; pair++) {
+            vi q[4];
+            vi_load_rows(q, s->rows, 48 + 32 * pair + 16 * half);
+            for (size_t i = 0; i < 4; i++) {
+                const vi even = vi_and(vi_shr(high[i], (int)(2 * pair)), one);
+                const vi odd = vi_and(vi_shr(high[i], (int)(2 * pair + 1)), one);
+                const size_t at = 16 * pair + 4 * half + i;
+                put_codes(s, at, vi_or(low_nibbles(q[i]), vi_shl(even, 4)));
+                put_codes(s, at + 8, vi_or(high_nibbles(q[i]), vi_shl(odd, 4)));
+            }
+        }
+    }
+}
+
+static inline void put_scales_q6_k(const struct spot *s)
+{
+    const vf d = vf_from_f16(vi_shr(vi_load_words(s->rows, 206), 16));
+    vi sc[4];
+    vi_load_rows(sc, s->rows, 192);
+    for (size_t g = 0; g < 16; g++) {
+        const vi byte = byte_of(sc[g / 4], g % 4);
+        const vi value = vi_sub(vi_xor(byte, vi_set1(128)), vi_set1(128)); // its sign
+        put_scale(s, g, vf_mul(d, vf_from_vi(value)));
+    }
+}
+
+static inline void block_q6_k(const struct spot *s)
+{
+    put_scales_q6_k(s);
+    const vi three = vi_set1(0x03030303u);
+    for (size_t quarter = 0; quarter < 4; quarter++) {
+        const size_t n = quarter / 2; // half of the block
+        const size_t half = quarter % 2;
+        vi high[4];
+        vi_load_rows(high, s->rows, 128 + 32 * n + 16 * half);
+        for (size_t j = 0; j < 2; j++) {
+            vi q[4];
+            vi_load_rows(q, s->rows, 64 * n + 32 * j + 16 * half);
+            for (size_t i = 0; i < 4; i++) {
+                const vi a = vi_and(vi_shr(high[i], (int)(2 * j)), three);
+                const vi b = vi_and(vi_shr(high[i], (int)(2 * j + 4)), three);
+                const size_t at = 32 * n + 8 * j + 4 * half + i;
+                put_codes(s, at, vi_or(low_nibbles(q[i]), vi_shl(a, 4)));
+                put_codes(s, at + 16, vi_or(high_nibbles(q[i]), vi_shl(b, 4)));
+            }
+        }
+    }
+}
+
+// The values of IQ4, plus 128; those of FP4 (E2M1) doubled, plus 16.
+static const uint8_t iq4_codes[16] = {1,   24,  45,  63,  79,  93,  106, 118,
+                                      129, 141, 153, 166, 181, 197, 217, 241};
+static const uint8_t fp4_codes[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
+
+static inline void put_looked_up(const struct spot *s, size_t at, size_t offset,
+                                 const uint8_t table[16])
+{
+    vi q[4];
+    vi_load_rows(q, s->rows, offset);
+    for (size_t i = 0; i < 4; i++) {
+        put_codes(s, at + i, vi_look_up(low_nibbles(q[i]), table));
+        put_codes(s, at + i + 4, vi_look_up(high_nibbles(q[i]), table));
+    }
+}
+
+static inline void block_iq4_nl(const struct spot *s)
+{
+    put_scale(s, 0, vf_from_f16(vi_load_words(s->rows, 0)));
+    put_looked_up(s, 0, 2, iq4_codes);
+}
+
+static inline void block_iq4_xs(const struct spot *s)
+{
+    const vi head = vi_load_words(s->rows, 0); // factor, then two high bits of each scale
+    const vi low = vi_load_words(s->rows, 4);  // four low bits
+    const vf d = vf_from_f16(head);
+    for (size_t g = 0; g < 8; g++) {
+        const vi bits = vi_and(vi_shr(low, (int)(4 * g)), vi_set1(15));
+        const vi top = vi_and(vi_shr(head, (int)(16 + 2 * g)), vi_set1(3));
+        const vi value = vi_sub(vi_or(bits, vi_shl(top, 4)), vi_set1(32));
+        put_scale(s, g, vf_mul(d, vf_from_vi(value)));
+        put_looked_up(s, 8 * g, 8 + 16 * g, iq4_codes);
+    }
+}
+
+// Half of 2^(exponent - 127); the two smallest are subnormal.
+static inline void block_mxfp4(const struct spot *s)
+{
+    for (size_t r = 0; r < SIMD_LANES; r++) {
+        const uint32_t e = s->rows[r][0];
+        const uint32_t bits = e < 2 ? 0x00200000u << e : (e - 1) << 23;
+        memcpy(s->scale + r, &bits, sizeof(bits));
+    }
+    put_looked_up(s, 0, 1, fp4_codes);
+}
+
+// Half of an unsigned E4M3 number, where 0x7F counts as zero.
+static inline float nvfp4_scale(uint8_t d)
+{
+    const uint32_t exponent = (d >> 3) & 15u;
+    const uint32_t mantissa = d & 7u;
+    const uint32_t bits = (exponent + 119u) << 23 | mantissa << 20;
+    float normal;
+    memcpy(&normal, &bits, sizeof(normal));
+    const float small = (float)mantissa * (1.0f / 1024.0f);
+    return d == 0x7f ? 0.0f : exponent == 0 ? small : normal;
+}
+
+static inline void block_nvfp4(const struct spot *s)
+{
+    for (size_t r = 0; r < SIMD_LANES; r++) {
+        for (size_t k = 0; k < 4; k++) {
+            s->scale[k * KERN_LANES + r] = nvfp4_scale(s->rows[r][k]);
+        }
+    }
+    for (size_t half = 0; half < 2; half++) {
+        vi q[4];
+        vi_load_rows(q, s->rows, 4 + 16 * half);
+        for (size_t i = 0; i < 4; i++) { // two words make 16 columns
+            const size_t at = 8 * half + i / 2 * 4 + i % 2;
+            put_codes(s, at, vi_look_up(low_nibbles(q[i]), fp4_codes));
+            put_codes(s, at + 2, vi_look_up(high_nibbles(q[i]), fp4_codes));
+        }
+    }
+}
+
+typedef void (*block_codes)(const struct spot *s);
+
+// Constants in each copy: the block's values and bytes, its sub-blocks, and what unpacks it.
+SIMD_INLINE void strip_blocks(struct code_strip strip, const uint8_t *const rows[KERN_LANES],
+                              size_t n, const size_t values, const size_t size,
+                              const size_t sub_block, const block_codes unpack)
+{
+    for (size_t part = 0; part < SIMD_PARTS; part++) {
+        struct spot s = spot_at(strip, rows, part);
+        for (size_t b = 0; b < n / values; b++) {
+            unpack(&s);
+            for (size_t r = 0; r < SIMD_LANES; r++) {
+                s.rows[r] += size;
+            }
+            s.codes += values * KERN_LANES;
+            s.scale += values / sub_block * KERN_LANES;
+            s.min += values / sub_block * KERN_LANES;
+        }
+    }
+}
+
+static void strip_q8(struct code_strip strip, const uint8_t *const rows[KERN_LANES], size_t n,
+                     enum dtype type)
+{
+    switch (type) {
+    case DTYPE_Q4_0:
+        strip_blocks(strip, rows, n, 32, 18, 32, block_q4_0);
+        break;
+    case DTYPE_Q4_1:
+        strip_blocks(strip, rows, n, 32, 20, 32, block_q4_1);
+        break;
+    case DTYPE_Q5_0:
+        strip_blocks(strip, rows, n, 32, 22, 32, block_q5_0);
+        break;
+    case DTYPE_Q5_1:
+        strip_blocks(strip, rows, n, 32, 24, 32, block_q5_1);
+        break;
+    case DTYPE_Q8_0:
+        strip_blocks(strip, rows, n, 32, 34, 32, block_q8_0);
+        break;
+    case DTYPE_Q2_K:
+        strip_blocks(strip, rows, n, 256, 84, 16, block_q2_k);
+        break;
+    case DTYPE_Q3_K:
+        strip_blocks(strip, rows, n, 256, 110, 16, block_q3_k);
+        break;
+    case DTYPE_Q4_K:
+        strip_blocks(strip, rows, n, 256, 144, 32, block_q4_k);
+        break;
+    case DTYPE_Q5_K:
+        strip_blocks(strip, rows, n, 256, 176, 32, block_q5_k);
+        break;
+    case DTYPE_Q6_K:
+        strip_blocks(strip, rows, n, 256, 210, 16, block_q6_k);
+        break;
+    case DTYPE_IQ4_NL:
+        strip_blocks(strip, rows, n, 32, 18, 32, block_iq4_nl);
+        break;
+    case DTYPE_IQ4_XS:
+        strip_blocks(strip, rows, n, 256, 136, 32, block_iq4_xs);
+        break;
+    case DTYPE_MXFP4:
+        strip_blocks(strip, rows, n, 32, 17, 32, block_mxfp4);
+        break;
+    case DTYPE_NVFP4:
+        strip_blocks(strip, rows, n, 64, 36, 16, block_nvfp4);
+        break;
+    default:
+        break;
+    }
+}
+
+// ------------------------------------------------------------------------------------ values
+
+// A quantized strip as values: scale * (code - zero) + min, each step rounded, as dtypes[].unpack
+// does.
+SIMD_INLINE void expand(float *strip, struct code_strip from, size_t n, vi zero,
+                        const size_t sub_block, const bool has_min)
+{
+    for (size_t k = 0; k < n; k += 4) {
+        const size_t at = k / sub_block * KERN_LANES;
+        for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
+            const vi codes = vi_load(from.codes + k * KERN_LANES + 4 * part);
+            const vf scale = vf_load(from.scale + at + part);
+            for (size_t i = 0; i < 4; i++) {
+                vf w = vf_mul(scale, vf_from_vi(vi_sub(byte_of(codes, i), zero)));
+                if (has_min) {
+                    w = vf_add(w, vf_load(from.min + at + part));
+                }
+                vf_store(strip + (k + i) * KERN_LANES + part, w);
+            }
+        }
+    }
+}
+
+static void strip_values(float *strip, const uint8_t *const rows[KERN_LANES], size_t n,
+                         enum dtype type)
+{
+    enum { PIECE = 256 }; // a multiple of every block
+    _Alignas(64) uint8_t codes[PIECE * KERN_LANES];
+    _Alignas(64) float scale[PIECE / 16 * KERN_LANES];
+    _Alignas(64) float min[PIECE / 16 * KERN_LANES];
+    const struct code_strip piece = {.codes = codes, .scale = scale, .min = min};
+    const struct kern_coding *coding = &kern_codings[type];
+    const vi zero =
+        vi_set1(coding->zero_shift == KERN_NO_ZERO ? 0 : (uint32_t)1 << coding->zero_shift);
+    for (size_t k = 0; k < n; k += PIECE) {
+        const size_t n_here = n - k < PIECE ? n - k : PIECE;
+        const uint8_t *at[KERN_LANES];
+        for (size_t r = 0; r < KERN_LANES; r++) {
+            at[r] = rows[r] + k / dtypes[type].block_values * dtypes[type].block_size;
+        }
+        strip_q8(piece, at, n_here, type);
+        float *to = strip + k * KERN_LANES;
+        if (coding->sub_block == 16) {
+            if (coding->has_min) {
+                expand(to, piece, n_here, zero, 16, true);
+            } else {
+                expand(to, piece, n_here, zero, 16, false);
+            }
+        } else if (coding->has_min) {
+            expand(to, piece, n_here, zero, 32, true);
+        } else {
+            expand(to, piece, n_here, zero, 32, false);
+        }
+    }
+}
+
+static void strip_f32(float *strip, const uint8_t *const rows[KERN_LANES], size_t n,
+                      enum dtype type)
+{
+    (void)type;
+    const size_t whole = n / 4 * 4;
+    for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
+        for (size_t k = 0; k < whole; k += 4) {
+            vi w[4];
+            vi_load_rows(w, rows + part, 4 * k);
+            for (size_t i = 0; i < 4; i++) {
+                vi_store(strip + (k + i) * KERN_LANES + part, w[i]);
+            }
+        }
+    }
+    for (size_t k = whole; k < n; k++) {
+        for (size_t r = 0; r < KERN_LANES; r++) {
+            memcpy(strip + k * KERN_LANES + r, rows[r] + 4 * k, sizeof(float));
+        }
+    }
+}
+
+static inline vf value_16(vi words, bool is_f16) // of the low 16 bits
+{
+    return is_f16 ? vf_from_f16(words) : vf_of_bits(vi_shl(words, 16));
+}
+
+// Two bytes per value: a word has two columns.
+SIMD_INLINE void strip_16(float *strip, const uint8_t *const rows[KERN_LANES], size_t n,
+                          const bool is_f16)
+{
+    const size_t whole = n / 8 * 8;
+    for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
+        for (size_t k = 0; k < whole; k += 8) {
+            vi w[4];
+            vi_load_rows(w, rows + part, 2 * k);
+            for (size_t i = 0; i < 4; i++) {
+                float *to = strip + (k + 2 * i) * KERN_LANES + part;
+                vf_store(to, value_16(w[i], is_f16));
+                vf_store(to + KERN_LANES, value_16(vi_shr(w[i], 16), is_f16));
+            }
+        }
+    }
+    for (size_t k = whole; k < n; k++) {
+        for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
+            uint32_t words[SIMD_LANES] = {0};
+            for (size_t r = 0; r < SIMD_LANES; r++) {
+                memcpy(words + r, rows[part + r] + 2 * k, 2); // little-endian, as the file
+            }
+            vf_store(strip + k * KERN_LANES + part, value_16(vi_load(words), is_f16));
+        }
+    }
+}
+
+static void strip_f16(float *strip, const uint8_t *const rows[KERN_LANES], size_t n,
+                      enum dtype type)
+{
+    (void)type;
+    strip_16(strip, rows, n, true);
+}
+
+static void strip_bf16(float *strip, const uint8_t *const rows[KERN_LANES], size_t n,
+                       enum dtype type)
+{
+    (void)type;
+    strip_16(strip, rows, n, false);
+}
+
+void KERN_INIT_STRIP(struct kern *k)
+{
+    for (size_t type = 0; type < DTYPE_COUNT_COMPUTE; type++) {
+        if (kern_codings[type].sub_block != 0) {
+            k->strip_q8[type] = strip_q8;
+            k->strip_f32[type] = strip_values;
+        }
+    }
+    k->strip_f32[DTYPE_F32] = strip_f32;
+    k->strip_f32[DTYPE_F16] = strip_f16;
+    k->strip_f32[DTYPE_BF16] = strip_bf16;
+}

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+// simd.h for AVX2 with FMA and F16C.
+#ifndef CARAT_COMPUTE_CPU_SIMD_AVX2_H
+#define CARAT_COMPUTE_CPU_SIMD_AVX2_H
+
+#include <immintrin.h>
+
+enum {
+    SIMD_LANES = 8,
+    SIMD_ROWS_F32 = 8,
+    SIMD_ROWS_Q8 = 4,
+};
+
+typedef __m256 vf;
+typedef __m256i vi;
+
+// ------------------------------------------------------------------------------------ f32
+
+static inline vf vf_load(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+
+static inline void vf_store(float *p, vf a)
+{
+    _mm256_storeu_ps(p, a);
+}
+
+static inline vf vf_set1(float x)
+{
+    return _mm256_set1_ps(x);
+}
+
+static inline vf vf_add(vf a, vf b)
+{
+    return _mm256_add_ps(a, b);
+}
+
+static inline vf vf_sub(vf a, vf b)
+{
+    return _mm256_sub_ps(a, b);
+}
+
+static inline vf vf_mul(vf a, vf b)
+{
+    return _mm256_mul_ps(a, b);
+}
+
+static inline vf vf_div(vf a, vf b)
+{
+    return _mm256_div_ps(a, b);
+}
+
+static inline vf vf_fma(vf a, vf b, vf c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+
+static inline vf vf_max(vf a, vf b)
+{
+    return _mm256_max_ps(a, b);
+}
+
+static inline vf vf_min(vf a, vf b)
+{
+    return _mm256_min_ps(a, b);
+}
+
+static inline vf vf_where_less(vf a, vf b, vf yes, vf no)
+{
+    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+
+// ------------------------------------------------------------------------------------ integers
+
+static inline vi vi_load(const void *p)
+{
+    return _mm256_loadu_si256(p);
+}
+
+static inline void vi_store(void *p, vi a)
+{
+    _mm256_storeu_si256(p, a);
+}
+
+static inline vi vi_set1(uint32_t x)
+{
+    return _mm256_set1_epi32((int)x);
+}
+
+static inline vi vi_add(vi a, vi b)
+{
+    return _mm256_add_epi32(a, b);
+}
+
+static inline vi vi_sub(vi a, vi b)
+{
+    return _mm256_sub_epi32(a, b);
+}
+
+static inline vi vi_mul(vi a, vi b)
+{
+    return _mm256_mullo_epi32(a, b);
+}
+
+static inline vi vi_and(vi a, vi b)
+{
+    return _mm256_and_si256(a, b);
+}
+
+static inline vi vi_or(vi a, vi b)
+{
+    return _mm256_or_si256(a, b);
+}
+
+static inline vi vi_xor(vi a, vi b)
+{
+    return _mm256_xor_si256(a, b);
+}
+
+static inline vi vi_shl(vi a, int n)
+{
+    return _mm256_slli_epi32(a, n);
+}
+
+static inline vi vi_shr(vi a, int n)
+{
+    return _mm256_srli_epi32(a, n);
+}
+
+static inline vi vi_max_u32(vi a, vi b)
+{
+    return _mm256_max_epu32(a, b);
+}
+
+static inline vf vf_from_vi(vi a)
+{
+    return _mm256_cvtepi32_ps(a);
+}
+
+static inline vi vi_from_vf(vf a)
+{
+    return _mm256_cvtps_epi32(a);
+}
+
+static inline vf vf_of_bits(vi a)
+{
+    return _mm256_castsi256_ps(a);
+}
+
+static inline vi vi_of_bits(vf a)
+{
+    return _mm256_castps_si256(a);
+}
+
+static inline vf vf_from_f16(vi a)
+{
+    const vi low = _mm256_and_si256(a, _mm256_set1_epi32(0xffff));
+    const vi packed = _mm256_packus_epi32(low, low); // in each half: 4 words, twice
+    return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08)));
+}
+
+static inline vf vf_load_f16(const void *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128(p));
+}
+
+static inline vi vi_load_u16(const void *p)
+{
+    return _mm256_cvtepu16_epi32(_mm_loadu_si128(p));
+}
+
+static inline vi vi_load_i8(const void *p)
+{
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
+}
+
+static inline vi vi_look_up(vi a, const uint8_t table[16])
+{
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table)),
+                               a);
+}
+
+static inline void vf_load_pairs(vf *a, vf *b, const float *p)
+{
+    const vf low = vf_load(p);
+    const vf high = vf_load(p + SIMD_LANES);
+    const vf first = _mm256_permute2f128_ps(low, high, 0x20);
+    const vf second = _mm256_permute2f128_ps(low, high, 0x31);
+    *a = _mm256_shuffle_ps(first, second, 0x88);
+    *b = _mm256_shuffle_ps(first, second, 0xdd);
+}
+
+// ------------------------------------------------------------------------------------ rows to
+// lanes
+
+static inline vi vi_two_rows(const uint8_t *a, const uint8_t *b)
+{
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)a)),
+                                   _mm_loadu_si128((const void *)b), 1);
+}
+
+static inline void vi_load_rows(vi out[4], const uint8_t *const *rows, size_t offset)
+{
+    const vi a = vi_two_rows(rows[0] + offset, rows[4] + offset);
+    const vi b = vi_two_rows(rows[1] + offset, rows[5] + offset);
+    const vi c = vi_two_rows(rows[2] + offset, rows[6] + offset);
+    const vi d = vi_two_rows(rows[3] + offset, rows[7] + offset);
+    const vi ab_low = _mm256_unpacklo_epi32(a, b);
+    const vi ab_high = _mm256_unpackhi_epi32(a, b);
+    const vi cd_low = _mm256_unpacklo_epi32(c, d);
+    const vi cd_high = _mm256_unpackhi_epi32(c, d);
+    out[0] = _mm256_unpacklo_epi64(ab_low, cd_low);
+    out[1] = _mm256_unpackhi_epi64(ab_low, cd_low);
+    out[2] = _mm256_unpacklo_epi64(ab_high, cd_high);
+    out[3] = _mm256_unpackhi_epi64(ab_high, cd_high);
+}
+
+static inline int vi_word_at(const uint8_t *p)
+{
+    int word;
+    __builtin_memcpy(&word, p, sizeof(word));
+    return word;
+}
+
+static inline vi vi_load_words(const uint8_t *const *rows, size_t offset)
+{
+    return _mm256_setr_epi32(vi_word_at(rows[0] + offset), vi_word_at(rows[1] + offset),
+                             vi_word_at(rows[2] + offset), vi_word_at(rows[3] + offset),
+                             vi_word_at(rows[4] + offset), vi_word_at(rows[5] + offset),
+                             vi_word_at(rows[6] + offset), vi_word_at(rows[7] + offset));
+}
+
+// ------------------------------------------------------------------------------------ int8
+// products
+
+struct vi_codes {
+    vi first;
+    vi second;
+    vi first_signed; // wide codes with their signs
+    vi second_signed;
+};
+
+static inline bool vi_has_zero(bool is_wide)
+{
+    return !is_wide;
+}
+
+static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, bool is_wide)
+{
+    (void)zero;
+    struct vi_codes w = {.first = vi_load(p), .second = vi_load(p + 4 * KERN_LANES)};
+    if (is_wide) {
+        const vi top = _mm256_set1_epi8((char)0x80);
+        w.first_signed = _mm256_xor_si256(w.first, top);
+        w.second_signed = _mm256_xor_si256(w.second, top);
+        w.first = _mm256_abs_epi8(w.first_signed);
+        w.second = _mm256_abs_epi8(w.second_signed);
+    }
+    return w;
+}
+
+static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t *x_second,
+                        bool is_wide)
+{
+    const vi ones = _mm256_set1_epi16(1);
+    vi a = _mm256_set1_epi32(vi_word_at((const void *)x));
+    vi b = _mm256_set1_epi32(vi_word_at((const void *)x_second));
+    if (is_wide) {
+        // Magnitude of the code times x with the code's sign: two products of 128 * 127 fit 16
+        // bits.
+        a = _mm256_sign_epi8(a, w.first_signed);
+        b = _mm256_sign_epi8(b, w.second_signed);
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w.first, a), ones));
+        return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w.second, b), ones));
+    }
+    const vi both =
+        _mm256_add_epi16(_mm256_maddubs_epi16(w.first, a), _mm256_maddubs_epi16(w.second, b));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(both, ones));
+}
+
+#endif

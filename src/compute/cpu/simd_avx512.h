@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+// simd.h for AVX-512 (F, BW, VL, DQ), with or without VNNI.
+#ifndef CARAT_COMPUTE_CPU_SIMD_AVX512_H
+#define CARAT_COMPUTE_CPU_SIMD_AVX512_H
+
+#include <immintrin.h>
+
+enum {
+    SIMD_LANES = 16,
+    SIMD_ROWS_F32 = 8, // rows of x that share a strip's vector in registers
+    SIMD_ROWS_Q8 = 8,
+};
+
+typedef __m512 vf;
+typedef __m512i vi;
+
+// ------------------------------------------------------------------------------------ f32
+
+static inline vf vf_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+
+static inline void vf_store(float *p, vf a)
+{
+    _mm512_storeu_ps(p, a);
+}
+
+static inline vf vf_set1(float x)
+{
+    return _mm512_set1_ps(x);
+}
+
+static inline vf vf_add(vf a, vf b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+static inline vf vf_sub(vf a, vf b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+static inline vf vf_mul(vf a, vf b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+static inline vf vf_div(vf a, vf b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+static inline vf vf_fma(vf a, vf b, vf c) // a * b + c
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+static inline vf vf_max(vf a, vf b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+static inline vf vf_min(vf a, vf b)
+{
+    return _mm512_min_ps(a, b);
+}
+
+static inline vf vf_where_less(vf a, vf b, vf yes, vf no) // a < b ? yes : no
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
+
+// ------------------------------------------------------------------------------------ integers
+
+static inline vi vi_load(const void *p)
+{
+    return _mm512_loadu_si512(p);
+}
+
+static inline void vi_store(void *p, vi a)
+{
+    _mm512_storeu_si512(p, a);
+}
+
+static inline vi vi_set1(uint32_t x)
+{
+    return _mm512_set1_epi32((int)x);
+}
+
+static inline vi vi_add(vi a, vi b)
+{
+    return _mm512_add_epi32(a, b);
+}
+
+static inline vi vi_sub(vi a, vi b)
+{
+    return _mm512_sub_epi32(a, b);
+}
+
+static inline vi vi_mul(vi a, vi b)
+{
+    return _mm512_mullo_epi32(a, b);
+}
+
+static inline vi vi_and(vi a, vi b)
+{
+    return _mm512_and_si512(a, b);
+}
+
+static inline vi vi_or(vi a, vi b)
+{
+    return _mm512_or_si512(a, b);
+}
+
+static inline vi vi_xor(vi a, vi b)
+{
+    return _mm512_xor_si512(a, b);
+}
+
+static inline vi vi_shl(vi a, int n)
+{
+    return _mm512_slli_epi32(a, (unsigned)n);
+}
+
+static inline vi vi_shr(vi a, int n) // zeros come in
+{
+    return _mm512_srli_epi32(a, (unsigned)n);
+}
+
+static inline vi vi_max_u32(vi a, vi b)
+{
+    return _mm512_max_epu32(a, b);
+}
+
+static inline vf vf_from_vi(vi a) // by value
+{
+    return _mm512_cvtepi32_ps(a);
+}
+
+static inline vi vi_from_vf(vf a) // by value, to the nearest, ties to even
+{
+    return _mm512_cvtps_epi32(a);
+}
+
+static inline vf vf_of_bits(vi a)
+{
+    return _mm512_castsi512_ps(a);
+}
+
+static inline vi vi_of_bits(vf a)
+{
+    return _mm512_castps_si512(a);
+}
+
+// The low 16 bits of each lane as a half.
+static inline vf vf_from_f16(vi a)
+{
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a));
+}
+
+static inline vf vf_load_f16(const void *p) // SIMD_LANES halves
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256(p));
+}
+
+static inline vi vi_load_u16(const void *p)
+{
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(p));
+}
+
+static inline vi vi_load_i8(const void *p)
+{
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128(p));
+}
+
+// Each byte (0 .. 15) replaced by that entry.
+static inline vi vi_look_up(vi a, const uint8_t table[16])
+{
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)table)), a);
+}
+
+// a, b: pairs (a0 b0 a1 b1 ...) taken apart from 2 * SIMD_LANES floats.
+static inline void vf_load_pairs(vf *a, vf *b, const float *p)
+{
+    const vi even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const vf low = vf_load(p);
+    const vf high = vf_load(p + SIMD_LANES);
+    *a = _mm512_permutex2var_ps(low, even, high);
+    *b = _mm512_permutex2var_ps(low, _mm512_add_epi32(even, _mm512_set1_epi32(1)), high);
+}
+
+// ------------------------------------------------------------------------------------ rows to
+// lanes
+
+static inline vi vi_four_rows(const uint8_t *a, const uint8_t *b, const uint8_t *c,
+                              const uint8_t *d)
+{
+    const __m256i ab =
+        _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)a)),
+                                _mm_loadu_si128((const void *)b), 1);
+    const __m256i cd =
+        _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)c)),
+                                _mm_loadu_si128((const void *)d), 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(ab), cd, 1);
+}
+
+// 16 bytes at offset of SIMD_LANES rows: out[j] has 32-bit word j of row i in lane i.
+static inline void vi_load_rows(vi out[4], const uint8_t *const *rows, size_t offset)
+{
+    const vi a =
+        vi_four_rows(rows[0] + offset, rows[4] + offset, rows[8] + offset, rows[12] + offset);
+    const vi b =
+        vi_four_rows(rows[1] + offset, rows[5] + offset, rows[9] + offset, rows[13] + offset);
+    const vi c =
+        vi_four_rows(rows[2] + offset, rows[6] + offset, rows[10] + offset, rows[14] + offset);
+    const vi d =
+        vi_four_rows(rows[3] + offset, rows[7] + offset, rows[11] + offset, rows[15] + offset);
+    const vi ab_low = _mm512_unpacklo_epi32(a, b);
+    const vi ab_high = _mm512_unpackhi_epi32(a, b);
+    const vi cd_low = _mm512_unpacklo_epi32(c, d);
+    const vi cd_high = _mm512_unpackhi_epi32(c, d);
+    out[0] = _mm512_unpacklo_epi64(ab_low, cd_low);
+    out[1] = _mm512_unpackhi_epi64(ab_low, cd_low);
+    out[2] = _mm512_unpacklo_epi64(ab_high, cd_high);
+    out[3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+}
+
+static inline int vi_word_at(const uint8_t *p)
+{
+    int word;
+    __builtin_memcpy(&word, p, sizeof(word));
+    return word;
+}
+
+// One 32-bit word at offset of each row.
+static inline vi vi_load_words(const uint8_t *const *rows, size_t offset)
+{
+    return _mm512_setr_epi32(
+        vi_word_at(rows[0] + offset), vi_word_at(rows[1] + offset), vi_word_at(rows[2] + offset),
+        vi_word_at(rows[3] + offset), vi_word_at(rows[4] + offset), vi_word_at(rows[5] + offset),
+        vi_word_at(rows[6] + offset), vi_word_at(rows[7] + offset), vi_word_at(rows[8] + offset),
+        vi_word_at(rows[9] + offset), vi_word_at(rows[10] + offset), vi_word_at(rows[11] + offset),
+        vi_word_at(rows[12] + offset), vi_word_at(rows[13] + offset), vi_word_at(rows[14] + offset),
+        vi_word_at(rows[15] + offset));
+}
+
+// ------------------------------------------------------------------------------------ int8
+// products
+
+// Eight columns of codes, ready to multiply.
+struct vi_codes {
+    vi first;
+    vi second;
+    __mmask64 first_signs; // of wide codes without VNNI
+    __mmask64 second_signs;
+};
+
+#if defined(__AVX512VNNI__)
+// Whether codes are multiplied as they are, so that zero times the sum of x has to come off.
+static inline bool vi_has_zero(bool is_wide)
+{
+    (void)is_wide;
+    return true;
+}
+
+static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, bool is_wide)
+{
+    (void)zero;
+    (void)is_wide;
+    return (struct vi_codes){.first = vi_load(p), .second = vi_load(p + 4 * KERN_LANES)};
+}
+
+// sum += codes of eight columns times x: a row's two words of four columns.
+static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t *x_second,
+                        bool is_wide)
+{
+    (void)is_wide;
+    sum = _mm512_dpbusd_epi32(sum, w.first, _mm512_set1_epi32(vi_word_at((const void *)x)));
+    return _mm512_dpbusd_epi32(sum, w.second,
+                               _mm512_set1_epi32(vi_word_at((const void *)x_second)));
+}
+#else
+static inline bool vi_has_zero(bool is_wide)
+{
+    return !is_wide;
+}
+
+static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, bool is_wide)
+{
+    (void)zero;
+    struct vi_codes w = {.first = vi_load(p), .second = vi_load(p + 4 * KERN_LANES)};
+    if (is_wide) {
+        // Signed codes as magnitude and sign: a sum of two products then fits 16 bits.
+        const vi top = _mm512_set1_epi8((char)0x80);
+        w.first = _mm512_xor_si512(w.first, top);
+        w.second = _mm512_xor_si512(w.second, top);
+        w.first_signs = _mm512_movepi8_mask(w.first);
+        w.second_signs = _mm512_movepi8_mask(w.second);
+        w.first = _mm512_abs_epi8(w.first);
+        w.second = _mm512_abs_epi8(w.second);
+    }
+    return w;
+}
+
+static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t *x_second,
+                        bool is_wide)
+{
+    const vi ones = _mm512_set1_epi16(1);
+    vi a = _mm512_set1_epi32(vi_word_at((const void *)x));
+    vi b = _mm512_set1_epi32(vi_word_at((const void *)x_second));
+    if (is_wide) {
+        const vi zero = _mm512_setzero_si512();
+        a = _mm512_mask_sub_epi8(a, w.first_signs, zero, a);
+        b = _mm512_mask_sub_epi8(b, w.second_signs, zero, b);
+        sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(w.first, a), ones));
+        return _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(w.second, b), ones));
+    }
+    // Codes up to 63: four products of 127 * 63 fit 16 bits.
+    const vi both =
+        _mm512_add_epi16(_mm512_maddubs_epi16(w.first, a), _mm512_maddubs_epi16(w.second, b));
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(both, ones));
+}
+#endif
+
+#endif
