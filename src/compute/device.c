@@ -119,8 +119,9 @@ static void require_kv(const struct kv_view *kv, size_t first, size_t n)
     require(kv->capacity > 0);
     if (kv->window > 0) {
         require(kv->recent_capacity >= n);
-        // While a chunk is evaluated its first row still sees window - 1 older ones.
-        require(kv->capacity + 1 >= kv->window);
+        // While a chunk is evaluated its first row still sees window - 1 older ones. A ring that is
+        // shorter, because the context is, never turns.
+        require(kv->capacity + 1 >= kv->window || first + n <= kv->capacity);
     } else {
         require(first <= kv->capacity);
         require(n <= kv->capacity - first);
