@@ -56,7 +56,8 @@ int pieces_status(const struct pieces *p, struct carat_error *err)
     return buf_status(&p->text, err);
 }
 
-// Control tokens lie whole inside one part of the template; what is between them is plain text.
+// A control string lies whole inside one part. Everything between two of them is one run of plain
+// text. So is a control string from outside: by itself, the way the reference takes it apart.
 struct encoder {
     const struct tokenizer *tokenizer;
     struct slice text;
@@ -67,10 +68,12 @@ struct encoder {
 static int encode_run(struct encoder *e, size_t end, struct carat_error *err)
 {
     struct slice run = slice_make(e->text.data + e->run, end - e->run);
+    e->run = end;
     return run.size ? tokenizer_encode(e->tokenizer, run, false, e->out, err) : 0;
 }
 
-static int encode_template(struct encoder *e, size_t begin, size_t end, struct carat_error *err)
+static int encode_part(struct encoder *e, size_t begin, size_t end, bool is_user,
+                       struct carat_error *err)
 {
     struct slice part = slice_make(e->text.data + begin, end - begin);
     for (size_t at = 0;;) {
@@ -80,14 +83,16 @@ static int encode_template(struct encoder *e, size_t begin, size_t end, struct c
             return 0;
         }
         int rc = encode_run(e, begin + found, err);
-        if (!rc) {
+        at = found + tokenizer_text(e->tokenizer, token).size;
+        if (!rc && is_user) {
+            rc = encode_run(e, begin + at, err);
+        } else if (!rc) {
             rc = token_list_add(e->out, token, err);
+            e->run = begin + at;
         }
         if (rc) {
             return rc;
         }
-        at = found + tokenizer_text(e->tokenizer, token).size;
-        e->run = begin + at;
     }
 }
 
@@ -97,10 +102,10 @@ int pieces_encode(const struct pieces *p, const struct tokenizer *tokenizer, boo
     struct slice text = slice_make(buf_text(&p->text), p->text.size);
     struct encoder e = {.tokenizer = tokenizer, .text = text, .out = out};
     size_t n_borders = trusts_user ? 0 : p->n_borders;
-    for (size_t i = 0; i <= n_borders; i += 2) { // the parts between an even border and an odd one
+    for (size_t i = 0; i <= n_borders; i++) {
         size_t begin = i ? p->borders[i - 1] : 0;
         size_t end = i < n_borders ? p->borders[i] : text.size;
-        int rc = encode_template(&e, begin, end, err);
+        int rc = encode_part(&e, begin, end, i % 2 == 1, err);
         if (rc) {
             return rc;
         }

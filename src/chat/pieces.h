@@ -18,8 +18,9 @@ struct pieces {
 void pieces_add(struct pieces *p, const char *text);       // the template's
 void pieces_add_user(struct pieces *p, struct slice text); // from outside
 int pieces_status(const struct pieces *p, struct carat_error *err);
-// Appends the tokens of the whole text. The text between two control tokens is encoded as one run,
-// whoever wrote its parts. trusts_user: control strings from outside count as well.
+// Appends the tokens of the whole text. What stands between two control strings is encoded as one
+// run, whoever wrote its parts; a control string from outside is a run of plain text by itself.
+// trusts_user: control strings from outside become control tokens as well.
 int pieces_encode(const struct pieces *p, const struct tokenizer *tokenizer, bool trusts_user,
                   struct token_list *out, struct carat_error *err);
 void pieces_release(struct pieces *p);

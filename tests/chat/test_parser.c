@@ -561,7 +561,8 @@ static void test_reads_tokens(void **state)
     struct carat_parser *p = NULL;
     struct message m = {0};
     (void)state;
-    assert_int_equal(source_open(&source, TEST_DATA "/fixtures/tokenizer", false, NULL), 0);
+    assert_int_equal(source_open(&source, TEST_DATA "/fixtures/unified-text/model", false, NULL),
+                     0);
     assert_int_equal(tokenizer_new(&tokenizer, source, NULL), 0);
     row_tokenizer = tokenizer;
     assert_int_equal(chat_rows_each(TEST_DATA "/io/parse.jsonl", check_row_by_token), 56);

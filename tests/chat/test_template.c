@@ -250,7 +250,7 @@ static int open_vocabulary(void **state)
 {
     static struct vocabulary v;
     *state = &v;
-    return source_open(&v.source, TEST_DATA "/fixtures/tokenizer", false, NULL) ||
+    return source_open(&v.source, TEST_DATA "/fixtures/unified-text/model", false, NULL) ||
            tokenizer_new(&v.tokenizer, v.source, NULL);
 }
 
@@ -304,6 +304,33 @@ static void test_keeps_control_strings_plain(void **state)
     check_joined(v->tokenizer, &trusted);
     chat_result_release(&safe);
     chat_result_release(&trusted);
+}
+
+// The reference encodes what is before a control string, the string, and what is behind, each by
+// itself.
+static void test_takes_control_strings_apart(void **state)
+{
+    static const char row[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"a <turn|>  b\"}],"
+                              "\"add_generation_prompt\":false}";
+    static const char *const runs[] = {"user\na ", "<turn|>", "  b"};
+    const struct vocabulary *v = *state;
+    const struct special_tokens *s = tokenizer_specials(v->tokenizer);
+    struct token_list expected = {0};
+    struct chat_result r;
+    assert_int_equal(render(&r, row, v->tokenizer, false, NULL), 0);
+    token_list_add(&expected, s->bos, NULL);
+    token_list_add(&expected, s->turn_open, NULL);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(tokenizer_encode(v->tokenizer, slice_of(runs[i]), false, &expected, NULL),
+                         0);
+    }
+    token_list_add(&expected, s->turn_close, NULL);
+    assert_int_equal(tokenizer_encode(v->tokenizer, slice_of("\n"), false, &expected, NULL), 0);
+    assert_int_equal(r.tokens.count, expected.count);
+    assert_memory_equal(r.tokens.tokens, expected.tokens,
+                        expected.count * sizeof(*expected.tokens));
+    token_list_release(&expected);
+    chat_result_release(&r);
 }
 
 // Where the user's text contains no control string, both ways give the same tokens: those of the
@@ -389,6 +416,8 @@ int main(void)
         cmocka_unit_test(test_identifies_versions),
         cmocka_unit_test(test_identifies_the_demo_model),
         cmocka_unit_test_setup_teardown(test_keeps_control_strings_plain, open_vocabulary,
+                                        close_vocabulary),
+        cmocka_unit_test_setup_teardown(test_takes_control_strings_apart, open_vocabulary,
                                         close_vocabulary),
         cmocka_unit_test_setup_teardown(test_tokenizes_across_borders, open_vocabulary,
                                         close_vocabulary),
