@@ -193,8 +193,8 @@ static int generate_with_logprobs(struct maker *m, const struct carat_engine *en
     }
     if (a->stop == CARAT_STOP_NONE) {
         bool is_stopped = os_interrupted() || m->out->failed_errno;
-        int rc = carat_parser_finish(parser, is_stopped ? CARAT_STOP_USER : CARAT_STOP_LENGTH,
-                                     m->err);
+        int rc =
+            carat_parser_finish(parser, is_stopped ? CARAT_STOP_USER : CARAT_STOP_LENGTH, m->err);
         if (rc) {
             return rc;
         }

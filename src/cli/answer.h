@@ -24,9 +24,9 @@ struct answer {
 };
 
 struct answer_options {
-    size_t tokens_max; // 0: to the end of the context
-    size_t n_top;      // > 0: log-probabilities of that many tokens are kept
-    bool is_shown;     // print while it comes: text and calls on standard output,
+    size_t tokens_max;   // 0: to the end of the context
+    size_t n_top;        // > 0: log-probabilities of that many tokens are kept
+    bool is_shown;       // print while it comes: text and calls on standard output,
     bool shows_thoughts; // thoughts on standard error
 };
 

@@ -26,8 +26,9 @@ static const struct option bench_rows[] = {
      0, 1000000, NULL},
     {"depth", OPTION_COUNTS, "N,...", "tokens that stand before the ones made (default: 0)",
      AT(depth), 0, 16777216, NULL},
-    {"runs", OPTION_COUNT, "R", "measure each R times, after one run that does not count (default: "
-                                "3)",
+    {"runs", OPTION_COUNT, "R",
+     "measure each R times, after one run that does not count (default: "
+     "3)",
      AT(runs), 1, RUNS_MAX, NULL},
     {"json", OPTION_FLAG, NULL, "print a JSON object", AT(is_json), 0, 0, NULL},
     {"quiet", OPTION_FLAG, NULL, "no progress on standard error", AT(is_quiet), 0, 0, NULL},

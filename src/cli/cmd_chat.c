@@ -41,8 +41,9 @@ static const struct option chat_rows[] = {
      AT(chat_template), 0, 0, template_names},
     {"max-tokens", OPTION_COUNT, "N", "end each answer after N tokens", AT(tokens_max), 1, 1e9,
      NULL},
-    {"rewind", OPTION_COUNT, "N", "tokens at the end that can be taken back without evaluating all "
-                                  "again, as after a long thought; costs memory (default: 512)",
+    {"rewind", OPTION_COUNT, "N",
+     "tokens at the end that can be taken back without evaluating all "
+     "again, as after a long thought; costs memory (default: 512)",
      AT(rewind), 0, 1000000, NULL},
     {"json", OPTION_FLAG, NULL, "print each answer as a line of JSON", AT(is_json), 0, 0, NULL},
     {"stats", OPTION_FLAG, NULL, "print speed after each answer; also /stats", AT(has_stats), 0, 0,
@@ -106,8 +107,8 @@ static int keep_answer(struct chat *c, const struct answer *a, struct carat_erro
     if (a->thought.size && !thought) {
         return CARAT_E_MEMORY;
     }
-    int rc = conversation_add_text(&c->conversation, "assistant", buf_text(&a->text), a->text.size,
-                                   err);
+    int rc =
+        conversation_add_text(&c->conversation, "assistant", buf_text(&a->text), a->text.size, err);
     if (rc == 0) {
         struct carat_message *m = &c->conversation.messages[c->conversation.n - 1];
         m->reasoning = thought;
@@ -224,7 +225,8 @@ static void slash_clear(struct chat *c, const char *rest)
 {
     (void)rest;
     // The system message, if there is one, stays.
-    bool has_system = c->conversation.n > 0 && strcmp(c->conversation.messages[0].role, "system") == 0;
+    bool has_system =
+        c->conversation.n > 0 && strcmp(c->conversation.messages[0].role, "system") == 0;
     c->conversation.n = has_system ? 1 : 0;
     say_plain("[the conversation is empty]");
 }

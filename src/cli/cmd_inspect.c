@@ -40,8 +40,8 @@ struct inspection {
     uint64_t context_max; // what the file says; 0 when it says nothing
     struct carat_memory memory[CONTEXTS_MAX];
     size_t n_memory;
-    struct carat_error reason; // why carat cannot run it; status 0 when it can
-    const char *chat_template; // its version's name
+    struct carat_error reason;   // why carat cannot run it; status 0 when it can
+    const char *chat_template;   // its version's name
     struct carat_engine *engine; // vocabulary only
     struct carat_error vocab_reason;
 };
@@ -202,8 +202,7 @@ static void add_types(const struct inspection *in, struct buf *out)
 
 static void add_memory(const struct inspection *in, struct buf *out)
 {
-    buf_addf(out, "\nMemory, with the kv cache as %s\n",
-             kv_type_names[in->options->model.kv_type]);
+    buf_addf(out, "\nMemory, with the kv cache as %s\n", kv_type_names[in->options->model.kv_type]);
     buf_addf(out, "%12s%12s%12s%12s%12s%12s\n", "context", "weights", "kv cache", "tables",
              "scratch", "total");
     for (size_t i = 0; i < in->n_memory; i++) {
@@ -247,8 +246,8 @@ static void add_tensors(const struct inspection *in, struct buf *out)
 
 // ------------------------------------------------------------------------------- the metadata
 
-// Hands out one piece of metadata after another: of a GGUF its keys; of config.json the members, and
-// those of its objects as object.member.
+// Hands out one piece of metadata after another: of a GGUF its keys; of config.json the members,
+// and those of its objects as object.member.
 typedef void (*on_field)(struct buf *out, struct slice group, struct slice key, const char *value,
                          size_t value_size);
 
@@ -451,7 +450,8 @@ const struct command command_inspect = {
     .summary = "what is in a model file and what it costs in memory",
     .synopsis = "[MODEL] [options]",
     .details =
-        "Lists the metadata and the tensors of any GGUF file or Hugging Face directory. For a Gemma "
+        "Lists the metadata and the tensors of any GGUF file or Hugging Face directory. For a "
+        "Gemma "
         "4 model it adds what carat will take in memory at each length of context: an upper bound, "
         "which the process keeps. Only headers are read.",
     .groups =

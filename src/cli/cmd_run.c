@@ -31,22 +31,26 @@ struct run_options {
 static const struct option prompt_rows[] = {
     {"system", OPTION_TEXT, "TEXT", "instructions that stand before the conversation", AT(system),
      0, 0, NULL},
-    {"messages", OPTION_TEXT, "FILE", "a whole conversation as JSON: a list of messages, or an "
-                                      "object with messages and tools; a PROMPT is its last "
-                                      "message",
+    {"messages", OPTION_TEXT, "FILE",
+     "a whole conversation as JSON: a list of messages, or an "
+     "object with messages and tools; a PROMPT is its last "
+     "message",
      AT(messages), 0, 0, NULL},
-    {"tools", OPTION_TEXT, "FILE", "JSON list of the tools that the model may call; each call is "
-                                   "printed as a line of JSON",
+    {"tools", OPTION_TEXT, "FILE",
+     "JSON list of the tools that the model may call; each call is "
+     "printed as a line of JSON",
      AT(tools), 0, 0, NULL},
-    {"think", OPTION_FLAG, NULL, "let the model think first; thoughts go to standard error, if "
-                                 "that is a terminal",
+    {"think", OPTION_FLAG, NULL,
+     "let the model think first; thoughts go to standard error, if "
+     "that is a terminal",
      AT(thinks), 0, 0, NULL},
     {"no-template", OPTION_FLAG, NULL, "no chat: the model goes on from the text as it is",
      AT(is_raw), 0, 0, NULL},
     {"template", OPTION_CHOICE, "NAME", "version of the chat format (auto: what the model has)",
      AT(chat_template), 0, 0, template_names},
-    {"special", OPTION_FLAG, NULL, "control tokens spelled out in the text, such as <turn|>, are "
-                                   "control tokens",
+    {"special", OPTION_FLAG, NULL,
+     "control tokens spelled out in the text, such as <turn|>, are "
+     "control tokens",
      AT(trusts_markers), 0, 0, NULL},
     {.name = NULL},
 };
@@ -55,8 +59,9 @@ static const struct option answer_rows[] = {
      AT(tokens_max), 1, 1e9, NULL},
     {"stop", OPTION_TEXTS, "TEXT", "end the answer before this text; may be repeated", AT(stops), 0,
      0, NULL},
-    {"logprobs", OPTION_COUNT, "N", "with --json: log-probabilities of each token and of the N "
-                                    "likeliest in its place",
+    {"logprobs", OPTION_COUNT, "N",
+     "with --json: log-probabilities of each token and of the N "
+     "likeliest in its place",
      AT(n_top), 1, 100, NULL},
     {"json", OPTION_FLAG, NULL, "print one JSON object, when the answer is complete", AT(is_json),
      0, 0, NULL},
@@ -152,8 +157,8 @@ static int make_chat(struct conversation *c, const struct run_options *o, const 
 }
 
 static int make_prompt(struct carat_prompt **out, const struct carat_engine *engine,
-                       const struct run_options *o, const struct buf *text,
-                       struct conversation *c, struct carat_error *err)
+                       const struct run_options *o, const struct buf *text, struct conversation *c,
+                       struct carat_error *err)
 {
     if (o->is_raw) {
         return carat_prompt_from_text(out, engine, buf_text(text), text->size,
@@ -190,8 +195,8 @@ static void write_json(struct buf *out, const struct answer *a, const struct loa
     buf_adds(out, "}\n");
 }
 
-static int show_end(const struct command_call *call, const struct answer *a,
-                    const struct loaded *l, uint64_t seed, struct carat_error *err)
+static int show_end(const struct command_call *call, const struct answer *a, const struct loaded *l,
+                    uint64_t seed, struct carat_error *err)
 {
     const struct run_options *o = call->options;
     int rc = 0;
@@ -207,7 +212,8 @@ static int show_end(const struct command_call *call, const struct answer *a,
     output_flush(call->out);
     bool is_cut = a->stop == CARAT_STOP_LENGTH && a->n_generated != o->tokens_max.value;
     if (is_cut) {
-        say("the answer is cut off: the context of %zu tokens is full (--context N makes it larger)",
+        say("the answer is cut off: the context of %zu tokens is full (--context N makes it "
+            "larger)",
             carat_session_context_max(l->session));
     }
     if (!o->is_quiet && (o->has_stats || o->is_verbose || call->out->errors_are_terminal)) {

@@ -17,13 +17,15 @@ struct tokenize_options {
 
 #define AT(field) offsetof(struct tokenize_options, field)
 static const struct option tokenize_rows[] = {
-    {"ids", OPTION_TEXT, "\"N ...\"", "turn these ids into text; spaces, commas and brackets "
-                                      "between them do not matter",
+    {"ids", OPTION_TEXT, "\"N ...\"",
+     "turn these ids into text; spaces, commas and brackets "
+     "between them do not matter",
      AT(ids), 0, 0, NULL},
     {"decode", OPTION_FLAG, NULL, "TEXT, or what is piped in, is a list of ids: turn it into text",
      AT(decodes), 0, 0, NULL},
-    {"special", OPTION_FLAG, NULL, "strings like <turn|> in the text become control tokens; when "
-                                   "decoding, control tokens are written out",
+    {"special", OPTION_FLAG, NULL,
+     "strings like <turn|> in the text become control tokens; when "
+     "decoding, control tokens are written out",
      AT(has_special), 0, 0, NULL},
     {"bos", OPTION_FLAG, NULL, "put <bos> first", AT(has_bos), 0, 0, NULL},
     {"count", OPTION_FLAG, NULL, "print only how many tokens there are", AT(is_count), 0, 0, NULL},
@@ -74,8 +76,8 @@ static int read_ids(struct ids *out, struct slice text, size_t n_vocab, struct c
 static int encode(struct ids *out, const struct tokenize_options *o, struct slice text,
                   const struct carat_engine *engine, struct carat_error *err)
 {
-    unsigned flags = (o->has_special ? CARAT_TOKENIZE_SPECIAL : 0u) |
-                     (o->has_bos ? CARAT_TOKENIZE_BOS : 0u);
+    unsigned flags =
+        (o->has_special ? CARAT_TOKENIZE_SPECIAL : 0u) | (o->has_bos ? CARAT_TOKENIZE_BOS : 0u);
     out->items = mem_new_array(text.size + 1, sizeof(*out->items), err);
     if (!out->items) {
         return CARAT_E_MEMORY;
@@ -238,7 +240,8 @@ const struct command command_tokenize = {
     .summary = "text to token ids and back",
     .synopsis = "[MODEL] [TEXT|-] [options]",
     .details =
-        "Prints the ids of TEXT, or of what is piped in, taken exactly as it is: no chat format, no "
+        "Prints the ids of TEXT, or of what is piped in, taken exactly as it is: no chat format, "
+        "no "
         "<bos> unless asked for. With --ids or --decode the other way round. Only the vocabulary "
         "of MODEL is read.",
     .groups = (const struct option_group[]){{"Options", tokenize_rows, 0}, {.options = NULL}},

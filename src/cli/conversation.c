@@ -105,21 +105,23 @@ static int read_string(struct reader *r, const struct json_value *object, const 
 }
 
 // What a part of a message is; false for kinds that are passed over.
-static bool part_type(struct slice name, enum carat_part_type *out)
+static bool part_type(struct slice name, unsigned flags, enum carat_part_type *out)
 {
     static const struct {
         const char *name;
         enum carat_part_type type;
+        bool is_first_name;
     } types[] = {
-        {"text", CARAT_PART_TEXT},         {"input_text", CARAT_PART_TEXT},
-        {"output_text", CARAT_PART_TEXT},  {"image", CARAT_PART_IMAGE},
-        {"image_url", CARAT_PART_IMAGE},   {"input_image", CARAT_PART_IMAGE},
-        {"audio", CARAT_PART_AUDIO},       {"input_audio", CARAT_PART_AUDIO},
-        {"audio_url", CARAT_PART_AUDIO},   {"video", CARAT_PART_VIDEO},
-        {"video_url", CARAT_PART_VIDEO},
+        {"text", CARAT_PART_TEXT, true},          {"image", CARAT_PART_IMAGE, true},
+        {"audio", CARAT_PART_AUDIO, true},        {"video", CARAT_PART_VIDEO, true},
+        {"input_text", CARAT_PART_TEXT, false},   {"output_text", CARAT_PART_TEXT, false},
+        {"image_url", CARAT_PART_IMAGE, false},   {"input_image", CARAT_PART_IMAGE, false},
+        {"input_audio", CARAT_PART_AUDIO, false}, {"audio_url", CARAT_PART_AUDIO, false},
+        {"video_url", CARAT_PART_VIDEO, false},
     };
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
-        if (slice_is(name, types[i].name)) {
+        bool is_known = types[i].is_first_name || !(flags & CONVERSATION_FIRST_NAMES);
+        if (is_known && slice_is(name, types[i].name)) {
             *out = types[i].type;
             return true;
         }
@@ -146,7 +148,7 @@ static int read_parts(struct reader *r, const struct json_value *content, struct
         }
         struct slice name = json_string(json_get(it.value, "type"));
         enum carat_part_type type = CARAT_PART_TEXT;
-        if (!part_type(name, &type)) {
+        if (!part_type(name, r->flags, &type)) {
             continue;
         }
         parts[*n] = (struct carat_part){.type = type};
@@ -165,8 +167,7 @@ static int read_parts(struct reader *r, const struct json_value *content, struct
     return 0;
 }
 
-static int read_content(struct reader *r, const struct json_value *content,
-                        struct carat_message *m)
+static int read_content(struct reader *r, const struct json_value *content, struct carat_message *m)
 {
     enum json_kind kind = json_kind(content);
     if (kind == JSON_ABSENT || kind == JSON_NULL) {

@@ -27,6 +27,9 @@ enum conversation_flags {
     // Calls whose arguments are a JSON string that holds JSON, as the OpenAI form has them, get the
     // inner JSON.
     CONVERSATION_DECODES_ARGUMENTS = 1,
+    // Of the parts only text, image, audio and video, as in Gemma 4's templates before July 2026;
+    // else also their names in the OpenAI form (image_url, input_audio, ...).
+    CONVERSATION_FIRST_NAMES = 2,
 };
 // Adds the messages of a JSON array. Errors name the message by its number.
 int conversation_read(struct conversation *c, const struct json_value *messages, unsigned flags,
@@ -35,8 +38,7 @@ int conversation_read_tools(struct conversation *c, const struct json_value *too
                             struct carat_error *err);
 // From a file: an array of messages, or an object with "messages" and perhaps "tools".
 int conversation_read_file(struct conversation *c, const char *path, struct carat_error *err);
-int conversation_read_tools_file(struct conversation *c, const char *path,
-                                 struct carat_error *err);
+int conversation_read_tools_file(struct conversation *c, const char *path, struct carat_error *err);
 // The messages as a JSON array.
 void conversation_write(const struct conversation *c, struct buf *out);
 

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#define COLUMNS_MAX  100
-#define COLUMN_HELP  26 // where an option's explanation begins
+#define COLUMNS_MAX 100
+#define COLUMN_HELP 26 // where an option's explanation begins
 
 // Appends words of text, broken at spaces, each line indented; `at` is the column already reached.
 static void add_wrapped(struct buf *out, const char *text, size_t indent, size_t at, size_t columns)
@@ -177,11 +177,12 @@ void help_manual(struct buf *out, const struct command *command)
         buf_adds(out, ".SH SEE ALSO\n.BR carat (1)\n");
         return;
     }
-    buf_addf(out,
-             ".TH CARAT 1 \"\" \"carat %s\"\n.SH NAME\ncarat \\- a local engine for Gemma 4 models\n"
-             ".SH SYNOPSIS\n.B carat\nCOMMAND [MODEL] [ARGUMENT...] [\\-\\-OPTION...]\n"
-             ".SH DESCRIPTION\n",
-             carat_version());
+    buf_addf(
+        out,
+        ".TH CARAT 1 \"\" \"carat %s\"\n.SH NAME\ncarat \\- a local engine for Gemma 4 models\n"
+        ".SH SYNOPSIS\n.B carat\nCOMMAND [MODEL] [ARGUMENT...] [\\-\\-OPTION...]\n"
+        ".SH DESCRIPTION\n",
+        carat_version());
     add_troff(out, about_model);
     buf_adds(out, "\n.SH COMMANDS\n");
     for (size_t i = 0; commands[i]; i++) {

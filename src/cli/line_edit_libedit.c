@@ -91,7 +91,8 @@ struct terminal_editor *terminal_editor_new(void)
     el_set(e->line, EL_PROMPT, give_prompt);
     el_set(e->line, EL_EDITOR, "emacs");
     el_set(e->line, EL_HIST, history, e->history);
-    // While a line is edited Ctrl-C is a key like any other; while the model answers it is a signal.
+    // While a line is edited Ctrl-C is a key like any other; while the model answers it is a
+    // signal.
     el_set(e->line, EL_SETTY, "-d", "intr=", NULL);
     el_set(e->line, EL_ADDFN, "carat-cancel", "drop the line", cancel);
     el_set(e->line, EL_BIND, "^C", "carat-cancel", NULL);

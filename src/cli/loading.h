@@ -9,7 +9,7 @@ struct loaded {
     struct buf path;
     struct carat_engine *engine;
     struct carat_session *session;
-    struct progress progress;        // of loading
+    struct progress progress;         // of loading
     struct progress prefill_progress; // of the session
     double load_s;
 };
@@ -18,8 +18,8 @@ struct loading_options {
     const char *model; // NULL: the default one
     const struct model_settings *settings;
     size_t rewind_max; // as in carat_session_options
-    bool is_quiet;   // no bars
-    bool is_verbose; // say what is loaded and what it takes
+    bool is_quiet;     // no bars
+    bool is_verbose;   // say what is loaded and what it takes
 };
 
 // Opens the model and a session. The structure must stay where it is until loaded_release.

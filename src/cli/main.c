@@ -9,8 +9,9 @@
 #include <string.h>
 
 const struct command *const commands[] = {
-    &command_run,    &command_chat,  &command_inspect, &command_tokenize,   &command_verify,
-    &command_bench,  &command_help,  &command_completion, NULL,
+    &command_run,      &command_chat,       &command_inspect,
+    &command_tokenize, &command_verify,     &command_bench,
+    &command_help,     &command_completion, NULL,
 };
 
 static int write_help(struct output *out, struct buf *text)
@@ -76,10 +77,9 @@ const struct command command_help = {
     .details = "Says what a command does, with its options and examples; without COMMAND, lists "
                "the commands.",
     .groups = (const struct option_group[]){{"Options", help_rows, 0}, {.options = NULL}},
-    .examples =
-        (const struct example[]){{"carat help run", "the same as 'carat run --help'"},
-                                 {"carat help --man bench | man -l -", "as a manual page"},
-                                 {.line = NULL}},
+    .examples = (const struct example[]){{"carat help run", "the same as 'carat run --help'"},
+                                         {"carat help --man bench | man -l -", "as a manual page"},
+                                         {.line = NULL}},
     .options_size = sizeof(struct help_options),
     .args_max = 1,
     .run = run_help,

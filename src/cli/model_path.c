@@ -45,8 +45,8 @@ int model_path_find(struct buf *out, const char *named, struct carat_error *err)
     struct buf program = {.max = 1 << 16};
     os_program_path(&program);
     // First the source tree, the program being in its build folder; then an installation.
-    bool is_found = find_demo(out, &program, "../demo/") ||
-                    find_demo(out, &program, "../share/carat/");
+    bool is_found =
+        find_demo(out, &program, "../demo/") || find_demo(out, &program, "../share/carat/");
     buf_release(&program);
     if (!is_found) {
         return fail(err, CARAT_E_IO,

@@ -26,26 +26,31 @@ static size_t smallest(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+// Letters put in, left out, changed, or swapped with their neighbour (Damerau's distance, without
+// edits inside a swap).
 size_t edit_distance(const char *a, const char *b)
 {
     size_t n_a = strlen(a), n_b = strlen(b);
     if (n_a > WORD_MAX || n_b > WORD_MAX) {
         return WORD_MAX;
     }
-    size_t row[WORD_MAX + 1]; // edits from the first i letters of a to each beginning of b
+    // Row i % 3: edits that turn the first i letters of a into each beginning of b.
+    size_t rows[3][WORD_MAX + 1];
     for (size_t j = 0; j <= n_b; j++) {
-        row[j] = j;
+        rows[0][j] = j;
     }
     for (size_t i = 1; i <= n_a; i++) {
-        size_t diagonal = row[0];
+        size_t *row = rows[i % 3];
+        const size_t *above = rows[(i - 1) % 3], *before = rows[(i + 1) % 3];
         row[0] = i;
         for (size_t j = 1; j <= n_b; j++) {
-            size_t swapped = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            row[j] = smallest(swapped, smallest(row[j], row[j - 1]) + 1);
+            bool is_swap = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            row[j] =
+                smallest(above[j - 1] + (a[i - 1] != b[j - 1]), smallest(above[j], row[j - 1]) + 1);
+            row[j] = is_swap ? smallest(row[j], before[j - 2] + 1) : row[j];
         }
     }
-    return row[n_b];
+    return rows[n_a % 3][n_b];
 }
 
 // Whether a word that is this many edits away may be what was meant.

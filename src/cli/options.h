@@ -14,7 +14,8 @@ enum exit_code {
     EXIT_INTERRUPTED = 130, // as shells report Ctrl-C
 };
 
-// Where an option's value goes, at its offset in the command's own struct. Zeroed memory: not given.
+// Where an option's value goes, at its offset in the command's own struct. Zeroed memory: not
+// given.
 struct option_count {
     bool is_set;
     uint64_t value;
@@ -77,11 +78,11 @@ struct command_call {
 
 struct command {
     const char *name;
-    const char *summary;              // one line
-    const char *synopsis;             // "[MODEL] PROMPT"
-    const char *details;              // paragraphs, separated by an empty line
+    const char *summary;               // one line
+    const char *synopsis;              // "[MODEL] PROMPT"
+    const char *details;               // paragraphs, separated by an empty line
     const struct option_group *groups; // ends with a row without options; may be NULL
-    const struct example *examples;   // ends with a row without line; may be NULL
+    const struct example *examples;    // ends with a row without line; may be NULL
     size_t options_size;
     size_t args_max;
     int (*run)(const struct command_call *call); // an enum exit_code

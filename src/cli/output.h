@@ -21,7 +21,8 @@ bool output_write(struct output *out, const char *data, size_t size);
 bool output_text(struct output *out, const char *text);
 bool output_format(struct output *out, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-// Text of a model or a file: on a terminal, control characters that could steer it are made visible.
+// Text of a model or a file: on a terminal, control characters that could steer it are made
+// visible.
 bool output_foreign(struct output *out, const char *data, size_t size);
 bool output_flush(struct output *out);
 // Flushes; says what went wrong, if anything did. 0 or an exit code. A reader that went away

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A bar on standard error for what takes more than a second, and the way Ctrl-C reaches the library.
+// A bar on standard error for what takes more than a second, and the way Ctrl-C reaches the
+// library.
 #ifndef CARAT_CLI_PROGRESS_H
 #define CARAT_CLI_PROGRESS_H
 
@@ -15,8 +16,8 @@ struct progress {
     bool is_drawn;  // something stands on the terminal's line
 };
 
-// For carat_engine_options and carat_session_options; user is a struct progress. Stops the work once
-// Ctrl-C was pressed.
+// For carat_engine_options and carat_session_options; user is a struct progress. Stops the work
+// once Ctrl-C was pressed.
 bool progress_report(void *user, const char *what, uint64_t done, uint64_t total);
 // Takes the bar away.
 void progress_end(struct progress *p);

@@ -23,8 +23,9 @@ _Static_assert(sizeof(template_names) / sizeof(template_names[0]) == CARAT_TEMPL
 
 #define AT(field) offsetof(struct model_settings, field)
 const struct option model_setting_rows[] = {
-    {"context", OPTION_COUNT, "N", "most tokens of the conversation (default: the model's, at most "
-                                   "32768)",
+    {"context", OPTION_COUNT, "N",
+     "most tokens of the conversation (default: the model's, at most "
+     "32768)",
      AT(context), 1, CONTEXT_MAX, NULL},
     {"kv-type", OPTION_CHOICE, "TYPE", "element type of the kv cache", AT(kv_type), 0, 0,
      kv_type_names},
@@ -32,8 +33,9 @@ const struct option model_setting_rows[] = {
      1, THREADS_MAX, NULL},
     {"chunk", OPTION_COUNT, "N", "tokens of a prompt evaluated together (default: 512)", AT(chunk),
      1, 65536, NULL},
-    {"float", OPTION_FLAG, NULL, "exact mode: float activations in products with quantized weights; "
-                                 "slower",
+    {"float", OPTION_FLAG, NULL,
+     "exact mode: float activations in products with quantized weights; "
+     "slower",
      AT(is_float), 0, 0, NULL},
     {.name = NULL},
 };
@@ -41,19 +43,23 @@ const struct option model_setting_rows[] = {
 
 #define AT(field) offsetof(struct sampling_settings, field)
 const struct option sampling_setting_rows[] = {
-    {"temperature", OPTION_NUMBER, "T", "0: always the most likely token (default: the model's, "
-                                        "usually 1)",
+    {"temperature", OPTION_NUMBER, "T",
+     "0: always the most likely token (default: the model's, "
+     "usually 1)",
      AT(temperature), 0, 100, NULL},
-    {"top-k", OPTION_COUNT, "K", "pick among the K most likely tokens; 0: all (default: the "
-                                 "model's, usually 64)",
+    {"top-k", OPTION_COUNT, "K",
+     "pick among the K most likely tokens; 0: all (default: the "
+     "model's, usually 64)",
      AT(top_k), 0, 1e9, NULL},
-    {"top-p", OPTION_NUMBER, "P", "pick among the likeliest tokens that together reach P (default: "
-                                  "the model's, usually 0.95)",
+    {"top-p", OPTION_NUMBER, "P",
+     "pick among the likeliest tokens that together reach P (default: "
+     "the model's, usually 0.95)",
      AT(top_p), 0, 1, NULL},
     {"min-p", OPTION_NUMBER, "P", "drop tokens less likely than P times the likeliest (default: 0)",
      AT(min_p), 0, 1, NULL},
-    {"repetition-penalty", OPTION_NUMBER, "R", "above 1: tokens seen before become less likely "
-                                               "(default: 1)",
+    {"repetition-penalty", OPTION_NUMBER, "R",
+     "above 1: tokens seen before become less likely "
+     "(default: 1)",
      AT(repetition_penalty), 0.01, 100, NULL},
     {"frequency-penalty", OPTION_NUMBER, "F", "taken off a token's logit for each time it occurred",
      AT(frequency_penalty), -100, 100, NULL},
@@ -61,8 +67,9 @@ const struct option sampling_setting_rows[] = {
      AT(presence_penalty), -100, 100, NULL},
     {"seed", OPTION_COUNT, "N", "the same seed gives the same answer (default, or 0: a random one)",
      AT(seed), 0, 1.8446744073709549e19, NULL},
-    {"logit-bias", OPTION_TEXTS, "ID=B", "add B to the logit of token ID; -inf forbids it; may be "
-                                         "repeated",
+    {"logit-bias", OPTION_TEXTS, "ID=B",
+     "add B to the logit of token ID; -inf forbids it; may be "
+     "repeated",
      AT(biases), 0, 0, NULL},
     {.name = NULL},
 };
@@ -149,8 +156,8 @@ int settings_sampling(struct carat_sampling *out, const struct sampling_settings
         return CARAT_E_MEMORY;
     }
     for (size_t i = 0; i < n; i++) {
-        int rc = read_bias(&list[i], settings->biases.items[i], carat_engine_info(engine)->n_vocab,
-                           err);
+        int rc =
+            read_bias(&list[i], settings->biases.items[i], carat_engine_info(engine)->n_vocab, err);
         if (rc) {
             mem_free(list);
             return rc;

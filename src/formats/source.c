@@ -509,11 +509,22 @@ static int read_template(struct source *s, struct carat_error *err)
     return rc;
 }
 
+static bool has_file(const struct source *s, const char *name)
+{
+    char *path = path_join(s->path, slice_of(name), NULL);
+    bool is_there = path && os_is_file(path);
+    mem_free(path);
+    return is_there;
+}
+
 static int open_directory(struct source *s, bool needs_tensors, struct carat_error *err)
 {
     int rc = read_json(s, "config.json", SOURCE_CONFIG_MAX, &s->config, err);
     if (rc == 0 && !s->config) {
-        rc = fail_no_config(s, err);
+        // A vocabulary alone may lie in a directory of its own.
+        rc = !needs_tensors && has_file(s, "tokenizer.json")
+                 ? json_parse(&s->config, "{}", 2, "config.json", err)
+                 : fail_no_config(s, err);
     }
     if (rc == 0) {
         rc = read_json(s, "generation_config.json", SOURCE_CONFIG_MAX, &s->generation_config, err);
