@@ -116,8 +116,8 @@ static void test_geglu_matches_formula(void **state)
         for (size_t c = 0; c < out.columns; c++) {
             const double x = (double)element(gate, r, c);
             const double y = gelu(x) * (double)element(up, r, c);
-            // exp's argument is 1.6 |x| + 0.07 |x|^3; each of its few roundings counts in the result as
-            // often as it is large. Far below, gelu only has to stay small.
+            // exp's argument is 1.6 |x| + 0.07 |x|^3; each of its few roundings counts in the
+            // result as often as it is large. Far below, gelu only has to stay small.
             const double relative = (8 + 8 * fabs(x) + pow(fabs(x), 3) / 4) * ldexp(1, -24);
             assert_close(y, element(out, r, c), fabs(y) * relative + 1e-18, c);
         }

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+// Speeds of the device's operations per level: products for each element type with one row of x,
+// which should run at the speed of memory, and with many, which should run at the speed of
+// arithmetic.
+#include "check_kernels.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/os.h"
+#include "base/pool.h"
+#include "compute/cpu/cpu.h"
+#include "compute_util.h"
+
+enum {
+    COLUMNS = 3840,
+    PREFILL_ROWS = 256,
+    MATRIX_BYTES_MIN = 64 << 20, // beyond any cache that two cores have for themselves
+};
+static const double seconds_min = 0.25;
+
+struct read_job {
+    const uint64_t *data;
+    size_t n_words; // per task
+    uint64_t *sums;
+};
+
+static void read_task(void *context, size_t task, size_t thread)
+{
+    (void)thread;
+    const struct read_job *job = context;
+    const uint64_t *at = job->data + task * job->n_words;
+    uint64_t sums[8] = {0};
+    for (size_t i = 0; i < job->n_words; i += 8) {
+        for (size_t k = 0; k < 8; k++) {
+            sums[k] += at[i + k];
+        }
+    }
+    for (size_t k = 0; k < 8; k++) {
+        job->sums[task] += sums[k];
+    }
+}
+
+// How fast all threads together read memory.
+static void bench_memory(struct pool *pool)
+{
+    enum { TASKS = 64 };
+    const size_t size = (size_t)256 << 20;
+    uint64_t sums[TASKS] = {0};
+    uint64_t *data = test_alloc(size);
+    memset(data, 1, size);
+    const struct read_job job = {data, size / TASKS / 8, sums};
+    double best = 1e9;
+    for (size_t i = 0; i < 5; i++) {
+        const double begin = os_seconds();
+        struct read_job copy = job;
+        pool_run(pool, TASKS, read_task, &copy);
+        const double s = os_seconds() - begin;
+        best = s < best ? s : best;
+    }
+    printf("memory read, %zu threads: %.1f GB/s (%x)\n", pool_threads(pool),
+           (double)size / best * 1e-9, (unsigned)(sums[0] & 1));
+    mem_free(data);
+}
+
+static struct device *device_at(const char *level, enum carat_activations activations)
+{
+    struct device *dev = NULL;
+    const struct device_options options = {.activations = activations};
+    const struct device_limits limits = {.rows_max = PREFILL_ROWS,
+                                         .columns_max = COLUMNS,
+                                         .head_dim_max = 512,
+                                         .heads_max = 16,
+                                         .keys_max = 32768};
+    setenv("CARAT_CPU", level, 1);
+    if (device_new_cpu(&dev, &options, NULL)) {
+        return NULL;
+    }
+    if (device_reserve(dev, &limits, NULL)) {
+        device_free(dev);
+        return NULL;
+    }
+    return dev;
+}
+
+static double time_linear(struct device *dev, const struct weight *w, size_t n_rows)
+{
+    struct rng rng = {.state = 1};
+    struct tensor x = tensor_make(test_alloc(n_rows * COLUMNS * 4), n_rows, COLUMNS);
+    struct tensor y = tensor_make(test_alloc(n_rows * w->rows * 4), n_rows, w->rows);
+    rng_fill(&rng, x.data, n_rows * COLUMNS);
+    op_linear(dev, &y, x, &w, 1);
+    size_t n = 0;
+    const double begin = os_seconds();
+    double now = begin;
+    for (; now - begin < seconds_min; now = os_seconds(), n++) {
+        op_linear(dev, &y, x, &w, 1);
+    }
+    mem_free(x.data);
+    mem_free(y.data);
+    return (now - begin) / (double)n;
+}
+
+static void bench_type(const char *level, enum dtype type, enum carat_activations activations,
+                       const char *word)
+{
+    char title[64];
+    const bool is_q8 = activations == CARAT_ACTIVATIONS_AUTO && kern_codings[type].sub_block != 0;
+    snprintf(title, sizeof(title), "%-10s %-6s %s", level, dtypes[type].name,
+             is_q8 ? "int8" : "float");
+    const bool repeats_float =
+        activations == CARAT_ACTIVATIONS_AUTO && kern_codings[type].sub_block == 0;
+    struct device *dev =
+        strstr(title, word) && !repeats_float ? device_at(level, activations) : NULL;
+    if (!dev) {
+        return;
+    }
+    size_t row_size = 0;
+    struct rng rng = {.state = 2};
+    if (!dtype_row_size(&row_size, type, COLUMNS)) {
+        device_free(dev);
+        return;
+    }
+    // One block of rows, over and over: random bytes take longer to make than to multiply.
+    const size_t n_rows = MATRIX_BYTES_MIN / row_size / 256 * 256;
+    struct matrix m = matrix_new(&rng, type, 256, COLUMNS, false);
+    uint8_t *data = test_alloc(n_rows * row_size);
+    for (size_t r = 0; r < n_rows; r += 256) {
+        memcpy(data + r * row_size, m.w.data, 256 * row_size);
+    }
+    struct weight w = m.w;
+    w.data = data;
+    w.rows = n_rows;
+    const double one = time_linear(dev, &w, 1);
+    w.rows = 1024;
+    const double many = time_linear(dev, &w, PREFILL_ROWS);
+    printf("%s: 1 row %6.1f GB/s, %d rows %7.1f GMAC/s\n", title,
+           (double)(n_rows * row_size) / one * 1e-9, PREFILL_ROWS,
+           (double)PREFILL_ROWS * COLUMNS * 1024 / many * 1e-9);
+    mem_free(data);
+    matrix_release(&m);
+    device_free(dev);
+}
+
+static double time_attend(struct device *dev, const struct kv_view *kv, size_t n_rows,
+                          size_t n_heads, size_t first)
+{
+    const size_t columns = n_heads * kv->head_dim;
+    struct rng rng = {.state = 3};
+    struct tensor q = tensor_make(test_alloc(n_rows * columns * 4), n_rows, columns);
+    struct tensor out = tensor_make(test_alloc(n_rows * columns * 4), n_rows, columns);
+    rng_fill(&rng, q.data, n_rows * columns);
+    op_attend(dev, out, q, kv, n_heads, first);
+    size_t n = 0;
+    const double begin = os_seconds();
+    double now = begin;
+    for (; now - begin < seconds_min; now = os_seconds(), n++) {
+        op_attend(dev, out, q, kv, n_heads, first);
+    }
+    mem_free(q.data);
+    mem_free(out.data);
+    return (now - begin) / (double)n;
+}
+
+// A sliding and a full layer of the 12B model in f16, at a depth of 4096.
+static void bench_attend(const char *level, bool is_full, const char *word)
+{
+    enum { DEPTH = 4096, HEADS = 16, PAIRS = 64 };
+    char title[64];
+    snprintf(title, sizeof(title), "%-10s attend %s", level, is_full ? "full" : "sliding");
+    struct device *dev = strstr(title, word) ? device_at(level, CARAT_ACTIVATIONS_AUTO) : NULL;
+    if (!dev) {
+        return;
+    }
+    struct rng rng = {.state = 4};
+    struct kv_view kv = {.type = DTYPE_F16,
+                         .n_heads = is_full ? 1 : 8,
+                         .head_dim = is_full ? 512 : 256,
+                         .capacity = is_full ? DEPTH + PREFILL_ROWS : 1024,
+                         .window = is_full ? 0 : 1024,
+                         .recent_capacity = PREFILL_ROWS,
+                         .n_pairs = PAIRS};
+    kv.row_size = kv.head_dim * 2;
+    float *norm = test_alloc(kv.head_dim * 4);
+    float *table = test_alloc(kv.capacity * PAIRS * 2 * 4);
+    rng_fill(&rng, norm, kv.head_dim);
+    rng_fill(&rng, table, kv.capacity * PAIRS * 2);
+    kv.key_norm = norm;
+    kv.rope_table = table;
+    struct matrix m = matrix_new(&rng, DTYPE_F16, kv.n_heads * kv.capacity, kv.head_dim, false);
+    struct matrix recent =
+        matrix_new(&rng, DTYPE_F16, kv.n_heads * kv.recent_capacity, kv.head_dim, false);
+    kv.values = m.block;
+    kv.recent_values = recent.block;
+    if (!is_full) {
+        kv.keys = kv.values;
+        kv.recent_keys = kv.recent_values;
+    }
+    printf("%s: 1 row %.3f ms, %d rows %.2f ms\n", title,
+           1e3 * time_attend(dev, &kv, 1, HEADS, DEPTH), PREFILL_ROWS,
+           1e3 * time_attend(dev, &kv, PREFILL_ROWS, HEADS, DEPTH));
+    mem_free(norm);
+    mem_free(table);
+    matrix_release(&m);
+    matrix_release(&recent);
+    device_free(dev);
+}
+
+// What runs beside the products, in a row of the 12B model.
+static void bench_rows(const char *level, const char *word)
+{
+    enum { N = 15360, TIMES = 200 };
+    char title[64];
+    struct kern k;
+    snprintf(title, sizeof(title), "%-10s rows", level);
+    if (!strstr(title, word) || !cpu_kern_init_level(&k, level)) {
+        return;
+    }
+    struct rng rng = {.state = 5};
+    float *x = test_alloc(N * 4);
+    float *y = test_alloc(N * 4);
+    uint8_t *block = test_alloc(N / 32 * 60);
+    rng_fill(&rng, x, N);
+    const struct panel panel = {.codes = (int8_t *)block,
+                                .scale = (float *)(void *)(block + N),
+                                .minus_32 = (int32_t *)(void *)(block + N + N / 8),
+                                .sum_32 = (float *)(void *)(block + N + N / 8 * 2),
+                                .minus_16 = (int32_t *)(void *)(block + N + N / 8 * 3),
+                                .sum_16 = (float *)(void *)(block + N + N / 8 * 5),
+                                .n_rows = 1};
+    const double begin = os_seconds();
+    for (size_t i = 0; i < TIMES; i++) {
+        k.norm(y, x, x, N, 1e-6f);
+    }
+    const double after_norm = os_seconds();
+    for (size_t i = 0; i < TIMES; i++) {
+        k.geglu(y, x, x, N);
+    }
+    const double after_geglu = os_seconds();
+    for (size_t i = 0; i < TIMES; i++) {
+        k.pack(panel, x, N, N);
+    }
+    const double scale = 1e9 / TIMES / N;
+    printf("%s: ns per element: norm %.3f, geglu %.3f, pack %.3f\n", title,
+           (after_norm - begin) * scale, (after_geglu - after_norm) * scale,
+           (os_seconds() - after_geglu) * scale);
+    mem_free(x);
+    mem_free(y);
+    mem_free(block);
+}
+
+void bench_kernels(const char *word)
+{
+    struct pool *pool = NULL;
+    if (pool_new(&pool, 0, NULL)) {
+        return;
+    }
+    bench_memory(pool);
+    pool_free(pool);
+    const char *level;
+    for (size_t i = 0; (level = cpu_level_name(i)) != NULL; i++) {
+        bench_rows(level, word);
+        bench_attend(level, false, word);
+        bench_attend(level, true, word);
+        for (size_t type = 0; type < DTYPE_COUNT_COMPUTE; type++) {
+            bench_type(level, type, CARAT_ACTIVATIONS_AUTO, word);
+            bench_type(level, type, CARAT_ACTIVATIONS_FLOAT, word);
+        }
+    }
+}

@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compares every kernel of every level that this machine can run with its generic twin, bit for
+// bit, over odd sizes, unaligned input and guarded output; and the generic ones with sums in
+// double. With --bench [WORD] it measures instead: products per element type and level beside the
+// speed of reading memory. Exit code 0 when everything is equal.
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "check_kernels.h"
+#include "compute/cpu/cpu.h"
+#include "compute_util.h"
+
+enum {
+    GUARD = 64,         // bytes around each output
+    COLUMNS_MAX = 1024, // of a strip
+    ROWS_MAX = 9,
+};
+
+struct check {
+    const char *level;
+    struct kern plain; // generic
+    struct kern fast;
+    struct rng rng;
+    size_t n_compared;
+    size_t n_failed;
+};
+
+// ------------------------------------------------------------------------------------ outputs
+
+// The same output twice, for the two twins, each between guards.
+struct pair {
+    uint8_t *blocks[2];
+    size_t size;
+};
+
+static struct pair pair_new(size_t size)
+{
+    struct pair p = {.size = size};
+    for (size_t i = 0; i < 2; i++) {
+        p.blocks[i] = test_alloc(size + 2 * GUARD);
+        memset(p.blocks[i], 0xa5, size + 2 * GUARD);
+    }
+    return p;
+}
+
+static void *pair_at(const struct pair *p, size_t i)
+{
+    return p->blocks[i] + GUARD;
+}
+
+// Gives both the same content to begin with.
+static void pair_fill(const struct pair *p, const void *content)
+{
+    memcpy(pair_at(p, 0), content, p->size);
+    memcpy(pair_at(p, 1), content, p->size);
+}
+
+static bool guards_hold(const struct pair *p)
+{
+    for (size_t i = 0; i < GUARD; i++) {
+        if (p->blocks[1][i] != 0xa5 || p->blocks[1][GUARD + p->size + i] != 0xa5) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void pair_check(struct check *c, struct pair *p, const char *what, const char *type,
+                       size_t n)
+{
+    c->n_compared++;
+    const uint8_t *a = pair_at(p, 0);
+    const uint8_t *b = pair_at(p, 1);
+    size_t at = 0;
+    while (at < p->size && a[at] == b[at]) {
+        at++;
+    }
+    if (at < p->size || !guards_hold(p)) {
+        c->n_failed++;
+        if (at < p->size) {
+            printf("%s: %s %s, n %zu: byte %zu of %zu is %02x, generic has %02x\n", c->level, what,
+                   type, n, at, p->size, b[at], a[at]);
+        } else {
+            printf("%s: %s %s, n %zu: wrote outside its output\n", c->level, what, type, n);
+        }
+    }
+    mem_free(p->blocks[0]);
+    mem_free(p->blocks[1]);
+}
+
+static const struct kern *twin(const struct check *c, size_t i)
+{
+    return i == 0 ? &c->plain : &c->fast;
+}
+
+// n numbers of this size, at a place that no vector is aligned to.
+static float *numbers(struct check *c, size_t n, float size)
+{
+    float *x = (float *)test_alloc((n + 1) * sizeof(float)) + 1;
+    for (size_t i = 0; i < n; i++) {
+        x[i] = size * rng_f32(&c->rng);
+    }
+    return x;
+}
+
+static void numbers_free(float *x)
+{
+    mem_free(x - 1);
+}
+
+// ------------------------------------------------------------------------------------ rows
+
+static void check_rows_of(struct check *c, size_t n)
+{
+    float *x = numbers(c, n, 12);
+    float *y = numbers(c, n, 3);
+    struct pair p = pair_new(n * 4);
+    for (size_t i = 0; i < 2; i++) {
+        twin(c, i)->norm(pair_at(&p, i), x, n % 3 ? y : NULL, n, 1e-6f);
+    }
+    pair_check(c, &p, "norm", "", n);
+
+    p = pair_new(n * 4);
+    for (size_t i = 0; i < 2; i++) {
+        twin(c, i)->geglu(pair_at(&p, i), x, y, n);
+    }
+    pair_check(c, &p, "geglu", "", n);
+
+    p = pair_new(n * 4);
+    for (size_t i = 0; i < 2; i++) {
+        twin(c, i)->add(pair_at(&p, i), x, y, n, 0.3f);
+    }
+    pair_check(c, &p, "add", "", n);
+
+    p = pair_new(n * 4);
+    pair_fill(&p, x);
+    for (size_t i = 0; i < 2; i++) {
+        twin(c, i)->scale(pair_at(&p, i), n, 0.3f);
+    }
+    pair_check(c, &p, "scale", "", n);
+
+    p = pair_new(n * 4);
+    pair_fill(&p, x);
+    for (size_t i = 0; i < 2; i++) {
+        twin(c, i)->softcap(pair_at(&p, i), n, n % 2 ? 30.0f : 1.5f);
+    }
+    pair_check(c, &p, "softcap", "", n);
+    numbers_free(x);
+    numbers_free(y);
+}
+
+static void check_rope_of(struct check *c, size_t n_pairs)
+{
+    const size_t half = n_pairs + 3;
+    float *x = numbers(c, 2 * half, 1);
+    float *table = numbers(c, 2 * n_pairs, 1);
+    struct pair p = pair_new(2 * half * 4);
+    pair_fill(&p, x);
+    for (size_t i = 0; i < 2; i++) {
+        twin(c, i)->rope(pair_at(&p, i), table, n_pairs, half);
+    }
+    pair_check(c, &p, "rope", "", n_pairs);
+    numbers_free(x);
+    numbers_free(table);
+}
+
+// Three blocks of scores, some masked, one wholly; then their sums merged.
+static void check_softmax_of(struct check *c, size_t n)
+{
+    struct kern_softmax states[2] = {{-INFINITY, 0}, {-INFINITY, 0}};
+    for (size_t block = 0; block < 3; block++) {
+        float *s = numbers(c, n, 60);
+        for (size_t i = 0; i < n; i++) {
+            s[i] = block == 0 || rng_below(&c->rng, 4) == 0 ? -INFINITY : s[i];
+        }
+        struct pair p = pair_new(n * 4);
+        struct pair q = pair_new(3 * 4);
+        pair_fill(&p, s);
+        for (size_t i = 0; i < 2; i++) {
+            float *out = pair_at(&q, i);
+            out[0] = twin(c, i)->softmax(pair_at(&p, i), n, &states[i]);
+            out[1] = states[i].max;
+            out[2] = states[i].sum;
+        }
+        pair_check(c, &p, "softmax", "", n);
+        pair_check(c, &q, "softmax state", "", n);
+        numbers_free(s);
+    }
+    float *a = numbers(c, n + 3, 1);
+    float *b = numbers(c, n + 3, 1);
+    for (size_t k = 0; k < 3; k++) {
+        const struct kern_softmax b_state = {k == 1 ? -INFINITY : states[0].max - 1, 2};
+        struct pair p = pair_new((n + 3) * 4);
+        struct pair q = pair_new(2 * 4);
+        pair_fill(&p, a);
+        for (size_t i = 0; i < 2; i++) {
+            struct kern_softmax a_state = {k == 2 ? -INFINITY : states[0].max, 3};
+            twin(c, i)->merge(pair_at(&p, i), &a_state, b, &b_state, n + 3);
+            memcpy(pair_at(&q, i), &a_state, sizeof(a_state));
+        }
+        pair_check(c, &p, "merge", "", n);
+        pair_check(c, &q, "merge state", "", n);
+    }
+    numbers_free(a);
+    numbers_free(b);
+}
+
+// ------------------------------------------------------------------------------------ strips
+
+static void rows_of(const uint8_t *rows[KERN_LANES], const struct matrix *m)
+{
+    for (size_t r = 0; r < KERN_LANES; r++) {
+        rows[r] = m->w.data + r % m->w.rows * m->w.row_size;
+    }
+}
+
+static void check_strip_f32(struct check *c, enum dtype type, size_t n)
+{
+    struct matrix m = matrix_new(&c->rng, type, 13, n, n / 32 % 2);
+    const uint8_t *rows[KERN_LANES];
+    rows_of(rows, &m);
+    struct pair p = pair_new(n * KERN_LANES * 4);
+    for (size_t i = 0; i < 2; i++) {
+        twin(c, i)->strip_f32[type](pair_at(&p, i), rows, n, type);
+    }
+    pair_check(c, &p, "strip_f32", dtypes[type].name, n);
+    p = pair_new(n * 4);
+    for (size_t i = 0; i < 2; i++) {
+        twin(c, i)->unpack[type](pair_at(&p, i), rows[12], n);
+    }
+    pair_check(c, &p, "unpack", dtypes[type].name, n);
+    matrix_release(&m);
+}
+
+// Codes, scales and minima of a strip in one block, so that guards stand around all of them.
+static struct code_strip strip_in(uint8_t *block, size_t n, size_t sub_block)
+{
+    float *scale = (float *)(void *)(block + n * KERN_LANES);
+    return (struct code_strip){
+        .codes = block, .scale = scale, .min = scale + n / sub_block * KERN_LANES};
+}
+
+static size_t strip_size(size_t n, const struct kern_coding *coding)
+{
+    return n * KERN_LANES + n / coding->sub_block * KERN_LANES * 4 * (coding->has_min ? 2 : 1);
+}
+
+// A panel's parts in one block: 60 bytes per row and 32 columns.
+static struct panel panel_in(uint8_t *block, size_t n, size_t n_rows)
+{
+    const size_t blocks = n / KERN_BLOCK * n_rows;
+    struct panel p = {.n_rows = n_rows};
+    p.codes = (int8_t *)block;
+    p.scale = (float *)(void *)(block + blocks * KERN_BLOCK);
+    p.minus_32 = (int32_t *)(void *)(p.scale + blocks);
+    p.sum_32 = (float *)(void *)(p.minus_32 + blocks);
+    p.minus_16 = (int32_t *)(void *)(p.sum_32 + blocks);
+    p.sum_16 = (float *)(void *)(p.minus_16 + 2 * blocks);
+    return p;
+}
+
+static void check_pack(struct check *c, size_t n_rows, size_t n)
+{
+    const size_t stride = n + 3;
+    float *x = numbers(c, n_rows * stride, 4);
+    for (size_t i = 0; i < 40; i++) {
+        x[i] = i < 32 ? 0.0f : ldexpf(x[i], -30); // a block of zeros, then a few small ones
+    }
+    struct pair p = pair_new(n / KERN_BLOCK * n_rows * 60);
+    for (size_t i = 0; i < 2; i++) {
+        twin(c, i)->pack(panel_in(pair_at(&p, i), n, n_rows), x, stride, n);
+    }
+    pair_check(c, &p, "pack", "", n);
+    numbers_free(x);
+}
+
+// Products of one panel, continued in a second call, from the strip that the generic level
+// unpacked.
+static void check_dot_q8(struct check *c, enum dtype type, struct code_strip strip, size_t n,
+                         size_t n_rows)
+{
+    const struct kern_coding *coding = &kern_codings[type];
+    float *x = numbers(c, n_rows * n, 2);
+    uint8_t *block = test_alloc(n / KERN_BLOCK * n_rows * 60);
+    const struct panel panel = panel_in(block, n, n_rows);
+    c->plain.pack(panel, x, n, n);
+    const size_t stride = KERN_LANES + 1;
+    struct pair p = pair_new(((n_rows - 1) * stride + KERN_LANES) * 4);
+    for (size_t i = 0; i < 2; i++) {
+        struct acc acc = {.data = pair_at(&p, i), .stride = stride, .is_fresh = true};
+        twin(c, i)->dot_q8(acc, strip, panel, coding, n);
+        acc.is_fresh = false;
+        twin(c, i)->dot_q8(acc, strip, panel, coding, n);
+    }
+    pair_check(c, &p, "dot_q8", dtypes[type].name, n);
+    mem_free(block);
+    numbers_free(x);
+}
+
+static void check_strip_q8(struct check *c, enum dtype type, size_t n)
+{
+    const struct kern_coding *coding = &kern_codings[type];
+    struct matrix m = matrix_new(&c->rng, type, 13, n, n / 32 % 2);
+    const uint8_t *rows[KERN_LANES];
+    rows_of(rows, &m);
+    struct pair p = pair_new(strip_size(n, coding));
+    for (size_t i = 0; i < 2; i++) {
+        struct code_strip strip = strip_in(pair_at(&p, i), n, coding->sub_block);
+        twin(c, i)->strip_q8[type](strip, rows, n, type);
+    }
+    const struct code_strip strip = strip_in(pair_at(&p, 0), n, coding->sub_block);
+    for (size_t n_rows = c->fast.panel_rows; n_rows > 0; n_rows /= 2) {
+        check_dot_q8(c, type, strip, n, n_rows);
+    }
+    pair_check(c, &p, "strip_q8", dtypes[type].name, n);
+    matrix_release(&m);
+}
+
+// Codes at the ends of their range and activations of +-127: sums must not saturate.
+static void check_extremes(struct check *c, enum dtype type)
+{
+    enum { N = 256 };
+    const struct kern_coding *coding = &kern_codings[type];
+    const uint8_t largest = coding->is_wide ? 255 : 63;
+    uint8_t *block = test_alloc(strip_size(N, coding) + N * KERN_LANES * 4);
+    const struct code_strip strip = strip_in(block, N, coding->sub_block);
+    for (size_t k = 0; k < N; k++) {
+        for (size_t i = 0; i < KERN_LANES; i++) {
+            const uint8_t code = i % 4 == 0 ? 0 : i % 4 == 1 ? largest : (uint8_t)(k % largest);
+            strip.codes[(k / 4 * KERN_LANES + i) * 4 + k % 4] = code;
+        }
+    }
+    for (size_t i = 0; i < N / coding->sub_block * KERN_LANES; i++) {
+        strip.scale[i] = 1;
+        strip.min[i] = 1;
+    }
+    float x[N];
+    uint8_t panel_block[N / KERN_BLOCK * 60];
+    const struct panel panel = panel_in(panel_block, N, 1);
+    for (size_t k = 0; k < N; k++) {
+        x[k] = k / 64 % 2 ? -127.0f : 127.0f;
+    }
+    c->plain.pack(panel, x, N, N);
+    struct pair p = pair_new(KERN_LANES * 4);
+    for (size_t i = 0; i < 2; i++) {
+        const struct acc acc = {.data = pair_at(&p, i), .stride = KERN_LANES, .is_fresh = true};
+        twin(c, i)->dot_q8(acc, strip, panel, coding, N);
+    }
+    pair_check(c, &p, "dot_q8 extremes", dtypes[type].name, N);
+    mem_free(block);
+}
+
+static void check_dot_f32(struct check *c, size_t n_rows, size_t n)
+{
+    const size_t strip_stride = KERN_LANES + n % 2 * 16;
+    const size_t x_stride = n + 1;
+    float *strip = numbers(c, n * strip_stride, 1);
+    float *x = numbers(c, n_rows * x_stride, 1);
+    const size_t stride = KERN_LANES + 5;
+    struct pair p = pair_new(((n_rows - 1) * stride + KERN_LANES) * 4);
+    for (size_t i = 0; i < 2; i++) {
+        struct acc acc = {.data = pair_at(&p, i), .stride = stride, .is_fresh = true};
+        twin(c, i)->dot_f32(acc, strip, strip_stride, x, x_stride, n_rows, n);
+        acc.is_fresh = false;
+        twin(c, i)->dot_f32(acc, strip, strip_stride, x, x_stride, n_rows, n);
+    }
+    pair_check(c, &p, "dot_f32", "", n);
+    numbers_free(strip);
+    numbers_free(x);
+}
+
+// ------------------------------------------------------------------------------------ all of a
+// level
+
+static void check_types(struct check *c)
+{
+    for (size_t type = 0; type < DTYPE_COUNT_COMPUTE; type++) {
+        const size_t block = dtypes[type].block_values;
+        const size_t unit = block == 1 ? 7 : block;
+        for (size_t n = unit; n <= COLUMNS_MAX; n += unit * (1 + n / unit / 3)) {
+            check_strip_f32(c, type, n);
+            if (kern_codings[type].sub_block != 0) {
+                check_strip_q8(c, type, n);
+            }
+        }
+        if (kern_codings[type].sub_block != 0) {
+            check_extremes(c, type);
+        }
+    }
+}
+
+static void check_level(struct check *c)
+{
+    for (size_t n = 1; n <= 40; n++) {
+        check_rows_of(c, n);
+        check_rope_of(c, n);
+    }
+    check_rows_of(c, 999);
+    for (size_t n = KERN_LANES; n <= KERN_KEYS; n += KERN_LANES) {
+        check_softmax_of(c, n);
+    }
+    for (size_t n_rows = 1; n_rows <= ROWS_MAX; n_rows++) {
+        check_dot_f32(c, n_rows, 1);
+        check_dot_f32(c, n_rows, 48);
+        check_dot_f32(c, n_rows, 259);
+    }
+    for (size_t n_rows = c->fast.panel_rows; n_rows > 0; n_rows /= 2) {
+        check_pack(c, n_rows, 64);
+        check_pack(c, n_rows, 2240);
+    }
+    check_types(c);
+}
+
+// The generic kernels' products against double, through the same strips. Every f32 addition errs by
+// at most 2^-24 of a partial sum; minima and codes may cancel, so twice the largest weight is
+// added.
+static void check_against_double(struct check *c, enum dtype type)
+{
+    enum { N = 512, ROWS = 3 };
+    struct matrix m = matrix_new(&c->rng, type, KERN_LANES, N, false);
+    const uint8_t *rows[KERN_LANES];
+    rows_of(rows, &m);
+    float *strip = test_alloc(N * KERN_LANES * 4);
+    float *x = numbers(c, ROWS * N, 1);
+    float out[ROWS * KERN_LANES];
+    float w[N];
+    c->plain.strip_f32[type](strip, rows, N, type);
+    const struct acc acc = {.data = out, .stride = KERN_LANES, .is_fresh = true};
+    c->plain.dot_f32(acc, strip, KERN_LANES, x, N, ROWS, N);
+    for (size_t i = 0; i < ROWS * KERN_LANES; i++) {
+        double sum = 0;
+        double size = 0;
+        matrix_row(w, &m, i % KERN_LANES);
+        for (size_t k = 0; k < N; k++) {
+            const double product = (double)w[k] * (double)x[i / KERN_LANES * N + k];
+            sum += product;
+            size += fabs(product);
+        }
+        c->n_compared++;
+        if (!(fabs(sum - (double)out[i]) <= (N + 2) * ldexp(1, -24) * size)) {
+            c->n_failed++;
+            printf("generic: %s: output %zu is %g, in double %g\n", dtypes[type].name, i,
+                   (double)out[i], sum);
+        }
+    }
+    numbers_free(x);
+    mem_free(strip);
+    matrix_release(&m);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "--bench") == 0) {
+        bench_kernels(argc > 2 ? argv[2] : "");
+        return 0;
+    }
+    if (argc > 1) {
+        fprintf(stderr, "usage: check_kernels [--bench [WORD]]\n");
+        return 2;
+    }
+    bool has_failed = false;
+    struct check c = {.level = "generic", .rng = {.state = 1}};
+    kern_init_generic(&c.plain);
+    for (size_t type = 0; type < DTYPE_COUNT_COMPUTE; type++) {
+        check_against_double(&c, type);
+    }
+    for (size_t i = 0; c.level; c.level = cpu_level_name(++i)) {
+        if (i > 0 && !cpu_kern_init_level(&c.fast, c.level)) {
+            printf("%-10s not on this machine\n", c.level);
+            continue;
+        }
+        if (i > 0) {
+            check_level(&c);
+        }
+        printf("%-10s %zu comparisons, %zu failed\n", c.level, c.n_compared, c.n_failed);
+        has_failed = has_failed || c.n_failed > 0;
+        c.n_compared = 0;
+        c.n_failed = 0;
+    }
+    return has_failed ? 1 : 0;
+}
