@@ -112,6 +112,13 @@ static int gguf_refuse_other_members(struct gguf_keys *k, struct carat_error *er
     if (rc == 1) {
         return config_missing(k->file, "general.architecture", err);
     }
+    struct slice type = {0};
+    if (gguf_get_string(k->g, "general.type", &type, NULL) == 0 && slice_is(type, "adapter")) {
+        return fail(
+            err, CARAT_E_UNSUPPORTED,
+            "%s: this file holds an adapter (LoRA), not a model; give the model it was made for",
+            k->file);
+    }
     if (slice_is(arch, "clip") || slice_is(arch, "gemma4-assistant")) {
         return fail(err, CARAT_E_UNSUPPORTED,
                     "%s: this file holds %s, not a decoder; give the model's own GGUF file",

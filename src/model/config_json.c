@@ -13,6 +13,7 @@ struct json_keys {
     const char *file;
     const char *prefix; // "text_config." or ""
     char path[160];
+    char file_text[512];
 };
 
 static const char *json_path(struct json_keys *k, const char *name)
@@ -314,8 +315,9 @@ int config_read_json(struct model_config *c, const struct source *source, struct
 {
     const struct json_doc *doc = source_config(source);
     bool is_nested = json_kind(json_at(doc, "text_config")) == JSON_OBJECT;
-    struct json_keys k = {
-        .doc = doc, .file = "config.json", .prefix = is_nested ? "text_config." : ""};
+    struct json_keys k = {.doc = doc, .prefix = is_nested ? "text_config." : ""};
+    snprintf(k.file_text, sizeof(k.file_text), "%s/config.json", source_path(source));
+    k.file = k.file_text;
     int rc = json_refuse_other_members(c, &k, err);
     for (size_t i = 0; rc == 0 && i < N_CONFIG_KEYS; i++) {
         uint32_t *field = (uint32_t *)(void *)((char *)c + config_keys[i].offset);
