@@ -296,7 +296,9 @@ static int run_run(const struct command_call *call)
     struct answer answer = {.calls = NULL};
     struct buf text = {.max = 2 * INPUT_SIZE_MAX};
     int code = EXIT_OK;
-    int rc = read_prompt(&text, &input, o, &err);
+    // A wrong path is said before anybody types a long prompt.
+    int rc = input.model ? model_path_find(&loaded.path, input.model, &err) : 0;
+    rc = rc ? rc : read_prompt(&text, &input, o, &err);
     if (rc == 0 && text.size == 0 && !o->messages && !(o->is_raw && input.prompt)) {
         say("run: no prompt: give one in quotes, as in carat run \"Why is the sky blue?\", or pipe "
             "it in");

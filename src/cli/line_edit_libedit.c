@@ -6,6 +6,7 @@
 
 #include <histedit.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,15 @@ static unsigned char cancel(EditLine *line, int key)
     (void)key;
     editor_of(line)->is_interrupted = true;
     return CC_NEWLINE;
+}
+
+static unsigned char suspend(EditLine *line, int key)
+{
+    (void)key;
+    el_set(line, EL_PREP_TERM, 0);
+    raise(SIGTSTP);
+    el_set(line, EL_PREP_TERM, 1);
+    return CC_REDISPLAY;
 }
 
 // What the terminal sends between the marks of a paste is text, line ends included.
@@ -92,8 +102,10 @@ struct terminal_editor *terminal_editor_new(void)
     el_set(e->line, EL_EDITOR, "emacs");
     el_set(e->line, EL_HIST, history, e->history);
     // While a line is edited Ctrl-C is a key like any other; while the model answers it is a
-    // signal.
-    el_set(e->line, EL_SETTY, "-d", "intr=", NULL);
+    // signal. That takes the signal from Ctrl-Z too.
+    el_set(e->line, EL_SETTY, "-d", "-isig", NULL);
+    el_set(e->line, EL_ADDFN, "carat-suspend", "suspend the program", suspend);
+    el_set(e->line, EL_BIND, "^Z", "carat-suspend", NULL);
     el_set(e->line, EL_ADDFN, "carat-cancel", "drop the line", cancel);
     el_set(e->line, EL_BIND, "^C", "carat-cancel", NULL);
     el_set(e->line, EL_ADDFN, "carat-paste", "insert a pasted text", paste);
