@@ -58,6 +58,13 @@ static void test_renders_every_golden(void **state)
     assert_int_equal(chat_rows_each(TEST_DATA "/io/chat.jsonl", check_row), 305);
 }
 
+// Conversations and schemas made at random, rendered by the published templates.
+static void test_renders_random_chats(void **state)
+{
+    (void)state;
+    assert_int_equal(chat_rows_each(TEST_DATA "/chat/random.jsonl", check_row), 100);
+}
+
 // Renders a row that is written here.
 static int render(struct chat_result *result, const char *row, const struct tokenizer *tokenizer,
                   bool trusts, struct carat_error *err)
@@ -409,6 +416,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_renders_every_golden),
+        cmocka_unit_test(test_renders_random_chats),
         cmocka_unit_test(test_prints_values_as_python_does),
         cmocka_unit_test(test_refuses_what_makes_no_sense),
         cmocka_unit_test(test_names_results),
