@@ -47,7 +47,8 @@ static int read_type(const struct safetensors *s, struct safetensors_tensor *t,
         memcpy(text, name.data, name.size);
     }
     t->type = dtype_from_safetensors(text);
-    return t->type == DTYPE_NONE ? fail_tensor(s, t, "a known 'dtype'", v, err) : 0;
+    bool is_known = t->type != DTYPE_NONE && slice_is(name, dtypes[t->type].safetensors);
+    return is_known ? 0 : fail_tensor(s, t, "a known 'dtype'", v, err);
 }
 
 static int read_shape(const struct safetensors *s, struct safetensors_tensor *t,
