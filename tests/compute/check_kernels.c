@@ -209,26 +209,18 @@ static void check_softmax_of(struct check *c, size_t n)
 
 // ------------------------------------------------------------------------------------ strips
 
-static void rows_of(const uint8_t *rows[KERN_LANES], const struct matrix *m)
-{
-    for (size_t r = 0; r < KERN_LANES; r++) {
-        rows[r] = m->w.data + r % m->w.rows * m->w.row_size;
-    }
-}
-
 static void check_strip_f32(struct check *c, enum dtype type, size_t n)
 {
-    struct matrix m = matrix_new(&c->rng, type, 13, n, n / 32 % 2);
-    const uint8_t *rows[KERN_LANES];
-    rows_of(rows, &m);
+    struct matrix m = matrix_new(&c->rng, type, KERN_LANES, n, n / 32 % 2);
+    const struct strip_source from = {m.w.data, m.w.row_size};
     struct pair p = pair_new(n * KERN_LANES * 4);
     for (size_t i = 0; i < 2; i++) {
-        twin(c, i)->strip_f32[type](pair_at(&p, i), rows, n, type);
+        twin(c, i)->strip_f32[type](pair_at(&p, i), from, n, type);
     }
     pair_check(c, &p, "strip_f32", dtypes[type].name, n);
     p = pair_new(n * 4);
     for (size_t i = 0; i < 2; i++) {
-        twin(c, i)->unpack[type](pair_at(&p, i), rows[12], n);
+        twin(c, i)->unpack[type](pair_at(&p, i), from.data + 12 * from.stride, n);
     }
     pair_check(c, &p, "unpack", dtypes[type].name, n);
     matrix_release(&m);
@@ -302,13 +294,12 @@ static void check_dot_q8(struct check *c, enum dtype type, struct code_strip str
 static void check_strip_q8(struct check *c, enum dtype type, size_t n)
 {
     const struct kern_coding *coding = &kern_codings[type];
-    struct matrix m = matrix_new(&c->rng, type, 13, n, n / 32 % 2);
-    const uint8_t *rows[KERN_LANES];
-    rows_of(rows, &m);
+    struct matrix m = matrix_new(&c->rng, type, KERN_LANES, n, n / 32 % 2);
+    const struct strip_source from = {m.w.data, m.w.row_size};
     struct pair p = pair_new(strip_size(n, coding));
     for (size_t i = 0; i < 2; i++) {
         struct code_strip strip = strip_in(pair_at(&p, i), n, coding->sub_block);
-        twin(c, i)->strip_q8[type](strip, rows, n, type);
+        twin(c, i)->strip_q8[type](strip, from, n, type);
     }
     const struct code_strip strip = strip_in(pair_at(&p, 0), n, coding->sub_block);
     for (size_t n_rows = c->fast.panel_rows; n_rows > 0; n_rows /= 2) {
@@ -420,13 +411,12 @@ static void check_against_double(struct check *c, enum dtype type)
 {
     enum { N = 512, ROWS = 3 };
     struct matrix m = matrix_new(&c->rng, type, KERN_LANES, N, false);
-    const uint8_t *rows[KERN_LANES];
-    rows_of(rows, &m);
+    const struct strip_source from = {m.w.data, m.w.row_size};
     float *strip = test_alloc(N * KERN_LANES * 4);
     float *x = numbers(c, ROWS * N, 1);
     float out[ROWS * KERN_LANES];
     float w[N];
-    c->plain.strip_f32[type](strip, rows, N, type);
+    c->plain.strip_f32[type](strip, from, N, type);
     const struct acc acc = {.data = out, .stride = KERN_LANES, .is_fresh = true};
     c->plain.dot_f32(acc, strip, KERN_LANES, x, N, ROWS, N);
     for (size_t i = 0; i < ROWS * KERN_LANES; i++) {

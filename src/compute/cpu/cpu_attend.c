@@ -245,31 +245,57 @@ static void load_values(const struct tile *t, size_t begin, size_t n)
     }
 }
 
-// Sixteen keys from position begin on; values holds the values from position values_begin on.
-static void load_keys(const struct tile *t, size_t begin, size_t values_begin)
+// The sixteen keys from position begin on where they stand, or copied where they do not follow each
+// other: at the ring's wrap, between the ring and the chunk's own rows, and at the ends of what is
+// seen.
+static struct strip_source stored_keys(const struct tile *t, size_t begin)
+{
+    const struct kv_view *kv = t->job->kv;
+    const size_t first = t->job->first;
+    const uint8_t *row = kv_row(kv, kv->keys, kv->recent_keys, t->head, begin, first);
+    const bool is_inside = begin >= t->keys.begin && begin + KERN_LANES <= t->keys.end;
+    const bool is_recent = kv->window > 0 && begin >= first;
+    const bool is_old = (kv->window == 0 || begin + KERN_LANES <= first) &&
+                        begin % kv->capacity + KERN_LANES <= kv->capacity;
+    if (is_inside && (is_recent || is_old)) {
+        return (struct strip_source){row, kv->row_size};
+    }
+    uint8_t *copies = (uint8_t *)t->key_rows;
+    for (size_t r = 0; r < KERN_LANES; r++) {
+        const size_t position = nearest(t->keys, begin + r);
+        row = kv_row(kv, kv->keys, kv->recent_keys, t->head, position, first);
+        memcpy(copies + r * kv->row_size, row, kv->row_size);
+    }
+    return (struct strip_source){copies, kv->row_size};
+}
+
+// The same keys made from the values, which stand in t->values from position values_begin on: the
+// value times the norm's weight, turned to its position.
+static struct strip_source rebuilt_keys(const struct tile *t, size_t begin, size_t values_begin)
 {
     const struct attend_job *job = t->job;
     const struct kv_view *kv = job->kv;
-    const struct kern *kern = &job->dev->kern;
-    const uint8_t *rows[KERN_LANES];
     for (size_t r = 0; r < KERN_LANES; r++) {
         const size_t position = nearest(t->keys, begin + r);
-        if (kv->keys) {
-            rows[r] = kv_row(kv, kv->keys, kv->recent_keys, t->head, position, job->first);
-            continue;
-        }
-        // The key is the value times the norm's weight, turned to its position.
-        float *key = t->key_rows + r * job->d;
         const size_t i_value = begin + r < t->keys.end ? begin + r : t->keys.end - 1;
         const float *value = t->values + (i_value - values_begin) * job->d;
+        float *key = t->key_rows + r * job->d;
         for (size_t i = 0; i < kv->head_dim; i++) {
             key[i] = value[i] * kv->key_norm[i];
         }
-        kern->rope(key, kv->rope_table + position * kv->n_pairs * 2, kv->n_pairs, kv->head_dim / 2);
-        rows[r] = (const uint8_t *)key;
+        job->dev->kern.rope(key, kv->rope_table + position * kv->n_pairs * 2, kv->n_pairs,
+                            kv->head_dim / 2);
     }
+    return (struct strip_source){(const uint8_t *)t->key_rows, job->d * sizeof(float)};
+}
+
+static void load_keys(const struct tile *t, size_t begin, size_t values_begin)
+{
+    const struct kv_view *kv = t->job->kv;
+    const struct strip_source from =
+        kv->keys ? stored_keys(t, begin) : rebuilt_keys(t, begin, values_begin);
     const enum dtype type = kv->keys ? kv->type : DTYPE_F32;
-    kern->strip_f32[type](t->strip, rows, kv->head_dim, type);
+    t->job->dev->kern.strip_f32[type](t->strip, from, kv->head_dim, type);
 }
 
 static void mask_scores(const struct tile *t, size_t begin, size_t n_padded)

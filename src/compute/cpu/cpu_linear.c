@@ -18,6 +18,10 @@ enum {
     STRIP_SCALES = LINEAR_CHUNK_Q8 / 16 * KERN_LANES, // floats, for the smallest sub-block
     STRIP_SIZE = STRIP_CODES_SIZE + 2 * STRIP_SCALES * 4,
 };
+// The rows of a last strip that has fewer than 16, as stored: no type takes more than 34 / 32 bytes
+// per column where pieces are long, nor more than 4 where they are short.
+enum { EDGE_ROW_SIZE = LINEAR_CHUNK_Q8 / 32 * 34 };
+_Static_assert(LINEAR_CHUNK_F32 * 4 <= EDGE_ROW_SIZE, "a row of floats fits");
 _Static_assert(LINEAR_CHUNK_F32 *KERN_LANES * 4 <= STRIP_SIZE, "a float strip fits");
 _Static_assert(LINEAR_CHUNK_FEW <= LINEAR_CHUNK_F32, "a short strip fits");
 
@@ -33,7 +37,7 @@ struct linear_job {
 
 size_t cpu_linear_thread_size(void)
 {
-    return (size_t)LINEAR_STRIPS * STRIP_SIZE;
+    return (size_t)LINEAR_STRIPS * STRIP_SIZE + (size_t)KERN_LANES * EDGE_ROW_SIZE;
 }
 
 bool cpu_linear_panels_size(size_t *out, const struct device_limits *limits)
@@ -117,19 +121,6 @@ static bool is_q8(const struct linear_job *job, const struct weight *w)
     return job->dev->uses_int8 && kern_codings[w->type].sub_block != 0;
 }
 
-// Where 16 rows of w begin at this column. The last strip repeats the last row; what it gives is
-// dropped.
-static void strip_rows(const uint8_t *rows[KERN_LANES], const struct weight *w, size_t strip,
-                       size_t column)
-{
-    const struct dtype_info *t = &dtypes[w->type];
-    const size_t offset = column / t->block_values * t->block_size;
-    for (size_t r = 0; r < KERN_LANES; r++) {
-        const size_t row = strip * KERN_LANES + r;
-        rows[r] = w->data + (row < w->rows ? row : w->rows - 1) * w->row_size + offset;
-    }
-}
-
 static struct code_strip code_strip_at(uint8_t *scratch, size_t i)
 {
     uint8_t *at = scratch + i * STRIP_SIZE;
@@ -169,6 +160,7 @@ struct piece {
     size_t n_strips;
     size_t column;
     size_t n;
+    bool has_few_rows;
     uint8_t *scratch;
 };
 
@@ -185,14 +177,52 @@ static size_t lanes_of(const struct weight *w, size_t strip)
     return left < KERN_LANES ? left : KERN_LANES;
 }
 
+// Where the strip's rows stand. Those of a short last strip are copied, the last one repeatedly:
+// the lanes past the end are computed and dropped.
+static struct strip_source source_of(const struct piece *p, size_t strip)
+{
+    const struct weight *w = p->w;
+    const struct dtype_info *t = &dtypes[w->type];
+    const uint8_t *rows =
+        w->data + strip * KERN_LANES * w->row_size + p->column / t->block_values * t->block_size;
+    const size_t n = lanes_of(w, strip);
+    if (n == KERN_LANES) {
+        return (struct strip_source){rows, w->row_size};
+    }
+    uint8_t *copies = p->scratch + (size_t)LINEAR_STRIPS * STRIP_SIZE;
+    const size_t size = p->n / t->block_values * t->block_size;
+    assert(size <= EDGE_ROW_SIZE);
+    for (size_t r = 0; r < KERN_LANES; r++) {
+        memcpy(copies + r * EDGE_ROW_SIZE, rows + (r < n ? r : n - 1) * w->row_size, size);
+    }
+    return (struct strip_source){copies, EDGE_ROW_SIZE};
+}
+
+// Asks for a part of the next strip while this one is worked on: with few rows of x memory is what
+// limits, and 16 rows at a time are more streams than hardware follows. A strip's rows lie one
+// after the other, so the part is as large as this piece but goes on from where the last one ended.
+// Past the end it does no harm.
+static void prefetch_next(const struct weight *w, size_t strip, size_t column, size_t n)
+{
+    const struct dtype_info *t = &dtypes[w->type];
+    const size_t to_bytes = KERN_LANES * t->block_size;
+    const uintptr_t next = (uintptr_t)w->data + (strip + 1) * KERN_LANES * w->row_size;
+    const uintptr_t end = next + (column + n) / t->block_values * to_bytes;
+    for (uintptr_t at = next + column / t->block_values * to_bytes; at < end; at += 64) {
+        __builtin_prefetch((const void *)at, 0, 3);
+    }
+}
+
 static void piece_q8(const struct linear_job *job, const struct piece *p)
 {
     const struct kern *kern = &job->dev->kern;
     const struct kern_coding *coding = &kern_codings[p->w->type];
     for (size_t s = 0; s < p->n_strips; s++) {
-        const uint8_t *rows[KERN_LANES];
-        strip_rows(rows, p->w, p->strip + s, p->column);
-        kern->strip_q8[p->w->type](code_strip_at(p->scratch, s), rows, p->n, p->w->type);
+        const struct strip_source from = source_of(p, p->strip + s);
+        if (p->has_few_rows) {
+            prefetch_next(p->w, p->strip + s, p->column, p->n);
+        }
+        kern->strip_q8[p->w->type](code_strip_at(p->scratch, s), from, p->n, p->w->type);
     }
     const size_t n_panels = count_panels(job->x.rows, kern->panel_rows);
     for (size_t i = 0; i < n_panels; i++) {
@@ -218,9 +248,11 @@ static void piece_f32(const struct linear_job *job, const struct piece *p)
     const struct kern *kern = &job->dev->kern;
     float *strips = (float *)(void *)p->scratch;
     for (size_t s = 0; s < p->n_strips; s++) {
-        const uint8_t *rows[KERN_LANES];
-        strip_rows(rows, p->w, p->strip + s, p->column);
-        kern->strip_f32[p->w->type](strips + s * LINEAR_CHUNK_F32 * KERN_LANES, rows, p->n,
+        const struct strip_source from = source_of(p, p->strip + s);
+        if (p->has_few_rows) {
+            prefetch_next(p->w, p->strip + s, p->column, p->n);
+        }
+        kern->strip_f32[p->w->type](strips + s * LINEAR_CHUNK_F32 * KERN_LANES, from, p->n,
                                     p->w->type);
     }
     for (size_t row = 0; row < job->x.rows; row += KERN_PANEL_MAX) {
@@ -263,7 +295,10 @@ static void strips_task(void *context, size_t task, size_t thread)
     const size_t chunk = has_few_rows ? LINEAR_CHUNK_FEW
                          : is_int8    ? LINEAR_CHUNK_Q8
                                       : LINEAR_CHUNK_F32;
-    struct piece p = {.w = w, .out = job->outs[i], .scratch = job->dev->threads[thread]};
+    struct piece p = {.w = w,
+                      .out = job->outs[i],
+                      .has_few_rows = has_few_rows,
+                      .scratch = job->dev->threads[thread]};
     const size_t begin = (task - job->first_task[i]) * job->strips_per_task;
     const size_t n_strips = strips_of(w);
     const size_t end =

@@ -30,6 +30,12 @@ struct kern_coding {
 enum { KERN_NO_ZERO = 255 };
 extern const struct kern_coding kern_codings[DTYPE_COUNT_COMPUTE];
 
+// 16 rows as stored: row r begins at data + r * stride.
+struct strip_source {
+    const uint8_t *data;
+    size_t stride; // bytes
+};
+
 // 16 rows of weights as codes. scale and min have 16 floats per sub-block.
 struct code_strip {
     uint8_t *codes; // [columns / 4][16][4]
@@ -84,18 +90,17 @@ struct kern {
     // A row of n values to f32.
     void (*unpack[DTYPE_COUNT_COMPUTE])(float *out, const void *row, size_t n);
 
-    // Float products. strip [n][16] from 16 rows of n values each. rows[r] may be unaligned.
-    void (*strip_f32[DTYPE_COUNT_COMPUTE])(float *strip, const uint8_t *const rows[KERN_LANES],
-                                           size_t n, enum dtype type);
+    // Float products. strip [n][16] from 16 rows of n values each, which may be unaligned.
+    void (*strip_f32[DTYPE_COUNT_COMPUTE])(float *strip, struct strip_source from, size_t n,
+                                           enum dtype type);
     // For each of n_rows rows of x: acc lanes += strip[k][lane] * x[k], k in order, fused. strip
     // row k is at strip + k * strip_stride.
     void (*dot_f32)(struct acc acc, const float *strip, size_t strip_stride, const float *x,
                     size_t x_stride, size_t n_rows, size_t n);
 
     // Int8 products; n is a multiple of 32 (and of the type's block).
-    void (*strip_q8[DTYPE_COUNT_COMPUTE])(struct code_strip strip,
-                                          const uint8_t *const rows[KERN_LANES], size_t n,
-                                          enum dtype type);
+    void (*strip_q8[DTYPE_COUNT_COMPUTE])(struct code_strip strip, struct strip_source from,
+                                          size_t n, enum dtype type);
     // x [n_rows, n] with row stride to a panel of n_rows.
     void (*pack)(struct panel panel, const float *x, size_t x_stride, size_t n);
     void (*dot_q8)(struct acc acc, struct code_strip strip, struct panel panel,

@@ -260,7 +260,7 @@ static const codes_of_block codes_of[DTYPE_COUNT_COMPUTE] = {
 };
 // clang-format on
 
-static void strip_codes(struct code_strip strip, const uint8_t *const rows[KERN_LANES], size_t n,
+static void strip_codes(struct code_strip strip, struct strip_source from, size_t n,
                         enum dtype type)
 {
     const struct dtype_info *t = &dtypes[type];
@@ -268,7 +268,7 @@ static void strip_codes(struct code_strip strip, const uint8_t *const rows[KERN_
     struct block_codes block;
     for (size_t r = 0; r < KERN_LANES; r++) {
         for (size_t b = 0; b < n / t->block_values; b++) {
-            codes_of[type](&block, rows[r] + b * t->block_size);
+            codes_of[type](&block, from.data + r * from.stride + b * t->block_size);
             for (size_t i = 0; i < t->block_values; i++) {
                 const size_t k = b * t->block_values + i;
                 strip.codes[(k / 4 * KERN_LANES + r) * 4 + k % 4] = block.codes[i];
@@ -283,8 +283,7 @@ static void strip_codes(struct code_strip strip, const uint8_t *const rows[KERN_
     }
 }
 
-static void strip_values(float *strip, const uint8_t *const rows[KERN_LANES], size_t n,
-                         enum dtype type)
+static void strip_values(float *strip, struct strip_source from, size_t n, enum dtype type)
 {
     enum { PIECE = 256 }; // a multiple of every block
     const struct dtype_info *t = &dtypes[type];
@@ -292,7 +291,8 @@ static void strip_values(float *strip, const uint8_t *const rows[KERN_LANES], si
     for (size_t r = 0; r < KERN_LANES; r++) {
         for (size_t k = 0; k < n; k += PIECE) {
             const size_t n_here = n - k < PIECE ? n - k : PIECE;
-            t->unpack(values, rows[r] + k / t->block_values * t->block_size, n_here);
+            t->unpack(values, from.data + r * from.stride + k / t->block_values * t->block_size,
+                      n_here);
             for (size_t i = 0; i < n_here; i++) {
                 strip[(k + i) * KERN_LANES + r] = values[i];
             }

@@ -5,22 +5,22 @@
 // docs/formats.md.
 #include "compute/cpu/simd.h"
 
-// The rows of one vector, at one block, and where its part of the strip goes.
+// A block of a vector's rows, and where its part of the strip goes.
 struct spot {
-    const uint8_t *rows[SIMD_LANES];
+    struct strip_source from;
     uint8_t *codes;
     float *scale;
     float *min;
 };
 
-static inline struct spot spot_at(struct code_strip strip, const uint8_t *const rows[KERN_LANES],
-                                  size_t part)
+static inline vi words_at(const struct spot *s, size_t offset)
 {
-    struct spot s = {.codes = strip.codes + 4 * part * SIMD_LANES,
-                     .scale = strip.scale + part * SIMD_LANES,
-                     .min = strip.min + part * SIMD_LANES};
-    memcpy(s.rows, rows + part * SIMD_LANES, sizeof(s.rows));
-    return s;
+    return vi_load_words(s->from.data + offset, s->from.stride);
+}
+
+static inline void rows_at(const struct spot *s, vi out[4], size_t offset)
+{
+    vi_load_rows(out, s->from.data + offset, s->from.stride);
 }
 
 static inline void put_codes(const struct spot *s, size_t i, vi codes) // columns 4 i .. 4 i + 3
@@ -67,7 +67,7 @@ static inline vi spread_bits(vi h, int shift)
 static inline void put_nibbles(const struct spot *s, size_t offset)
 {
     vi q[4];
-    vi_load_rows(q, s->rows, offset);
+    rows_at(s, q, offset);
     for (size_t i = 0; i < 4; i++) {
         put_codes(s, i, low_nibbles(q[i]));
         put_codes(s, i + 4, high_nibbles(q[i]));
@@ -76,7 +76,7 @@ static inline void put_nibbles(const struct spot *s, size_t offset)
 
 static inline void block_q4_0(const struct spot *s)
 {
-    put_scale(s, 0, vf_from_f16(vi_load_words(s->rows, 0)));
+    put_scale(s, 0, vf_from_f16(words_at(s, 0)));
     put_nibbles(s, 2);
 }
 
@@ -88,14 +88,14 @@ static inline void put_scale_and_min(const struct spot *s, vi words)
 
 static inline void block_q4_1(const struct spot *s)
 {
-    put_scale_and_min(s, vi_load_words(s->rows, 0));
+    put_scale_and_min(s, words_at(s, 0));
     put_nibbles(s, 4);
 }
 
 static inline void put_five_bits(const struct spot *s, size_t offset, vi high)
 {
     vi q[4];
-    vi_load_rows(q, s->rows, offset);
+    rows_at(s, q, offset);
     for (size_t i = 0; i < 4; i++) {
         put_codes(s, i, vi_or(low_nibbles(q[i]), spread_bits(high, (int)(4 * i))));
         put_codes(s, i + 4, vi_or(high_nibbles(q[i]), spread_bits(high, (int)(16 + 4 * i))));
@@ -104,22 +104,22 @@ static inline void put_five_bits(const struct spot *s, size_t offset, vi high)
 
 static inline void block_q5_0(const struct spot *s)
 {
-    put_scale(s, 0, vf_from_f16(vi_load_words(s->rows, 0)));
-    put_five_bits(s, 6, vi_load_words(s->rows, 2));
+    put_scale(s, 0, vf_from_f16(words_at(s, 0)));
+    put_five_bits(s, 6, words_at(s, 2));
 }
 
 static inline void block_q5_1(const struct spot *s)
 {
-    put_scale_and_min(s, vi_load_words(s->rows, 0));
-    put_five_bits(s, 8, vi_load_words(s->rows, 4));
+    put_scale_and_min(s, words_at(s, 0));
+    put_five_bits(s, 8, words_at(s, 4));
 }
 
 static inline void block_q8_0(const struct spot *s)
 {
-    put_scale(s, 0, vf_from_f16(vi_load_words(s->rows, 0)));
+    put_scale(s, 0, vf_from_f16(words_at(s, 0)));
     for (size_t half = 0; half < 2; half++) {
         vi q[4];
-        vi_load_rows(q, s->rows, 2 + 16 * half);
+        rows_at(s, q, 2 + 16 * half);
         for (size_t i = 0; i < 4; i++) {
             put_codes(s, 4 * half + i, vi_xor(q[i], vi_set1(0x80808080u)));
         }
@@ -128,11 +128,11 @@ static inline void block_q8_0(const struct spot *s)
 
 static inline void block_q2_k(const struct spot *s)
 {
-    const vi factors = vi_load_words(s->rows, 80);
+    const vi factors = words_at(s, 80);
     const vf d = vf_from_f16(factors);
     const vf d_min = vf_from_f16(vi_shr(factors, 16));
     vi sc[4];
-    vi_load_rows(sc, s->rows, 0);
+    rows_at(s, sc, 0);
     for (size_t g = 0; g < 16; g++) {
         const vi both = byte_of(sc[g / 4], g % 4);
         put_scale(s, g, vf_mul(d, vf_from_vi(vi_and(both, vi_set1(15)))));
@@ -140,7 +140,7 @@ static inline void block_q2_k(const struct spot *s)
     }
     for (size_t quarter = 0; quarter < 4; quarter++) { // 16 bytes of 64
         vi q[4];
-        vi_load_rows(q, s->rows, 16 + 16 * quarter);
+        rows_at(s, q, 16 + 16 * quarter);
         for (size_t i = 0; i < 4; i++) {
             for (size_t j = 0; j < 4; j++) {
                 const size_t at = quarter / 2 * 32 + 8 * j + quarter % 2 * 4 + i;
@@ -152,9 +152,8 @@ static inline void block_q2_k(const struct spot *s)
 
 static inline void put_scales_q3_k(const struct spot *s)
 {
-    const vi words[3] = {vi_load_words(s->rows, 96), vi_load_words(s->rows, 100),
-                         vi_load_words(s->rows, 104)};
-    const vf d = vf_from_f16(vi_shr(vi_load_words(s->rows, 106), 16));
+    const vi words[3] = {words_at(s, 96), words_at(s, 100), words_at(s, 104)};
+    const vf d = vf_from_f16(vi_shr(words_at(s, 106), 16));
     for (size_t k = 0; k < 16; k++) {
         const size_t in_word = 8 * (k % 4);
         const vi low = vi_and(vi_shr(words[k % 8 / 4], (int)(in_word + k / 8 * 4)), vi_set1(15));
@@ -169,10 +168,10 @@ static inline void block_q3_k(const struct spot *s)
     put_scales_q3_k(s);
     for (size_t half = 0; half < 2; half++) { // of the 32 columns that share a byte's place
         vi mask[4];
-        vi_load_rows(mask, s->rows, 16 * half);
+        rows_at(s, mask, 16 * half);
         for (size_t n = 0; n < 2; n++) {
             vi q[4];
-            vi_load_rows(q, s->rows, 32 + 32 * n + 16 * half);
+            rows_at(s, q, 32 + 32 * n + 16 * half);
             for (size_t i = 0; i < 4; i++) {
                 for (size_t j = 0; j < 4; j++) {
                     const vi low = vi_and(vi_shr(q[i], (int)(2 * j)), vi_set1(0x03030303u));
@@ -188,7 +187,7 @@ static inline void block_q3_k(const struct spot *s)
 static inline void put_scales_k4(const struct spot *s)
 {
     vi head[4];
-    vi_load_rows(head, s->rows, 0);
+    rows_at(s, head, 0);
     const vf d = vf_from_f16(head[0]);
     const vf d_min = vf_from_f16(vi_shr(head[0], 16));
     const vi six = vi_set1(0x3f3f3f3fu);
@@ -208,7 +207,7 @@ static inline void block_q4_k(const struct spot *s)
     put_scales_k4(s);
     for (size_t eighth = 0; eighth < 8; eighth++) { // 16 bytes of 128
         vi q[4];
-        vi_load_rows(q, s->rows, 16 + 16 * eighth);
+        rows_at(s, q, 16 + 16 * eighth);
         const size_t at = eighth / 2 * 16 + eighth % 2 * 4;
         for (size_t i = 0; i < 4; i++) {
             put_codes(s, at + i, low_nibbles(q[i]));
@@ -223,10 +222,10 @@ static inline void block_q5_k(const struct spot *s)
     const vi one = vi_set1(0x01010101u);
     for (size_t half = 0; half < 2; half++) {
         vi high[4];
-        vi_load_rows(high, s->rows, 16 + 16 * half);
+        rows_at(s, high, 16 + 16 * half);
         for (size_t pair = 0; pair < 4; pair++) {
             vi q[4];
-            vi_load_rows(q, s->rows, 48 + 32 * pair + 16 * half);
+            rows_at(s, q, 48 + 32 * pair + 16 * half);
             for (size_t i = 0; i < 4; i++) {
                 const vi even = vi_and(vi_shr(high[i], (int)(2 * pair)), one);
                 const vi odd = vi_and(vi_shr(high[i], (int)(2 * pair + 1)), one);
@@ -240,9 +239,9 @@ static inline void block_q5_k(const struct spot *s)
 
 static inline void put_scales_q6_k(const struct spot *s)
 {
-    const vf d = vf_from_f16(vi_shr(vi_load_words(s->rows, 206), 16));
+    const vf d = vf_from_f16(vi_shr(words_at(s, 206), 16));
     vi sc[4];
-    vi_load_rows(sc, s->rows, 192);
+    rows_at(s, sc, 192);
     for (size_t g = 0; g < 16; g++) {
         const vi byte = byte_of(sc[g / 4], g % 4);
         const vi value = vi_sub(vi_xor(byte, vi_set1(128)), vi_set1(128)); // its sign
@@ -258,10 +257,10 @@ static inline void block_q6_k(const struct spot *s)
         const size_t n = quarter / 2; // half of the block
         const size_t half = quarter % 2;
         vi high[4];
-        vi_load_rows(high, s->rows, 128 + 32 * n + 16 * half);
+        rows_at(s, high, 128 + 32 * n + 16 * half);
         for (size_t j = 0; j < 2; j++) {
             vi q[4];
-            vi_load_rows(q, s->rows, 64 * n + 32 * j + 16 * half);
+            rows_at(s, q, 64 * n + 32 * j + 16 * half);
             for (size_t i = 0; i < 4; i++) {
                 const vi a = vi_and(vi_shr(high[i], (int)(2 * j)), three);
                 const vi b = vi_and(vi_shr(high[i], (int)(2 * j + 4)), three);
@@ -282,7 +281,7 @@ static inline void put_looked_up(const struct spot *s, size_t at, size_t offset,
                                  const uint8_t table[16])
 {
     vi q[4];
-    vi_load_rows(q, s->rows, offset);
+    rows_at(s, q, offset);
     for (size_t i = 0; i < 4; i++) {
         put_codes(s, at + i, vi_look_up(low_nibbles(q[i]), table));
         put_codes(s, at + i + 4, vi_look_up(high_nibbles(q[i]), table));
@@ -291,14 +290,14 @@ static inline void put_looked_up(const struct spot *s, size_t at, size_t offset,
 
 static inline void block_iq4_nl(const struct spot *s)
 {
-    put_scale(s, 0, vf_from_f16(vi_load_words(s->rows, 0)));
+    put_scale(s, 0, vf_from_f16(words_at(s, 0)));
     put_looked_up(s, 0, 2, iq4_codes);
 }
 
 static inline void block_iq4_xs(const struct spot *s)
 {
-    const vi head = vi_load_words(s->rows, 0); // factor, then two high bits of each scale
-    const vi low = vi_load_words(s->rows, 4);  // four low bits
+    const vi head = words_at(s, 0); // factor, then two high bits of each scale
+    const vi low = words_at(s, 4);  // four low bits
     const vf d = vf_from_f16(head);
     for (size_t g = 0; g < 8; g++) {
         const vi bits = vi_and(vi_shr(low, (int)(4 * g)), vi_set1(15));
@@ -313,7 +312,7 @@ static inline void block_iq4_xs(const struct spot *s)
 static inline void block_mxfp4(const struct spot *s)
 {
     for (size_t r = 0; r < SIMD_LANES; r++) {
-        const uint32_t e = s->rows[r][0];
+        const uint32_t e = s->from.data[r * s->from.stride];
         const uint32_t bits = e < 2 ? 0x00200000u << e : (e - 1) << 23;
         memcpy(s->scale + r, &bits, sizeof(bits));
     }
@@ -336,12 +335,12 @@ static inline void block_nvfp4(const struct spot *s)
 {
     for (size_t r = 0; r < SIMD_LANES; r++) {
         for (size_t k = 0; k < 4; k++) {
-            s->scale[k * KERN_LANES + r] = nvfp4_scale(s->rows[r][k]);
+            s->scale[k * KERN_LANES + r] = nvfp4_scale(s->from.data[r * s->from.stride + k]);
         }
     }
     for (size_t half = 0; half < 2; half++) {
         vi q[4];
-        vi_load_rows(q, s->rows, 4 + 16 * half);
+        rows_at(s, q, 4 + 16 * half);
         for (size_t i = 0; i < 4; i++) { // two words make 16 columns
             const size_t at = 8 * half + i / 2 * 4 + i % 2;
             put_codes(s, at, vi_look_up(low_nibbles(q[i]), fp4_codes));
@@ -353,17 +352,18 @@ static inline void block_nvfp4(const struct spot *s)
 typedef void (*block_codes)(const struct spot *s);
 
 // Constants in each copy: the block's values and bytes, its sub-blocks, and what unpacks it.
-SIMD_INLINE void strip_blocks(struct code_strip strip, const uint8_t *const rows[KERN_LANES],
-                              size_t n, const size_t values, const size_t size,
-                              const size_t sub_block, const block_codes unpack)
+SIMD_INLINE void strip_blocks(struct code_strip strip, struct strip_source from, size_t n,
+                              const size_t values, const size_t size, const size_t sub_block,
+                              const block_codes unpack)
 {
     for (size_t part = 0; part < SIMD_PARTS; part++) {
-        struct spot s = spot_at(strip, rows, part);
+        struct spot s = {.from = {from.data + part * SIMD_LANES * from.stride, from.stride},
+                         .codes = strip.codes + 4 * part * SIMD_LANES,
+                         .scale = strip.scale + part * SIMD_LANES,
+                         .min = strip.min + part * SIMD_LANES};
         for (size_t b = 0; b < n / values; b++) {
             unpack(&s);
-            for (size_t r = 0; r < SIMD_LANES; r++) {
-                s.rows[r] += size;
-            }
+            s.from.data += size;
             s.codes += values * KERN_LANES;
             s.scale += values / sub_block * KERN_LANES;
             s.min += values / sub_block * KERN_LANES;
@@ -371,51 +371,50 @@ SIMD_INLINE void strip_blocks(struct code_strip strip, const uint8_t *const rows
     }
 }
 
-static void strip_q8(struct code_strip strip, const uint8_t *const rows[KERN_LANES], size_t n,
-                     enum dtype type)
+static void strip_q8(struct code_strip strip, struct strip_source from, size_t n, enum dtype type)
 {
     switch (type) {
     case DTYPE_Q4_0:
-        strip_blocks(strip, rows, n, 32, 18, 32, block_q4_0);
+        strip_blocks(strip, from, n, 32, 18, 32, block_q4_0);
         break;
     case DTYPE_Q4_1:
-        strip_blocks(strip, rows, n, 32, 20, 32, block_q4_1);
+        strip_blocks(strip, from, n, 32, 20, 32, block_q4_1);
         break;
     case DTYPE_Q5_0:
-        strip_blocks(strip, rows, n, 32, 22, 32, block_q5_0);
+        strip_blocks(strip, from, n, 32, 22, 32, block_q5_0);
         break;
     case DTYPE_Q5_1:
-        strip_blocks(strip, rows, n, 32, 24, 32, block_q5_1);
+        strip_blocks(strip, from, n, 32, 24, 32, block_q5_1);
         break;
     case DTYPE_Q8_0:
-        strip_blocks(strip, rows, n, 32, 34, 32, block_q8_0);
+        strip_blocks(strip, from, n, 32, 34, 32, block_q8_0);
         break;
     case DTYPE_Q2_K:
-        strip_blocks(strip, rows, n, 256, 84, 16, block_q2_k);
+        strip_blocks(strip, from, n, 256, 84, 16, block_q2_k);
         break;
     case DTYPE_Q3_K:
-        strip_blocks(strip, rows, n, 256, 110, 16, block_q3_k);
+        strip_blocks(strip, from, n, 256, 110, 16, block_q3_k);
         break;
     case DTYPE_Q4_K:
-        strip_blocks(strip, rows, n, 256, 144, 32, block_q4_k);
+        strip_blocks(strip, from, n, 256, 144, 32, block_q4_k);
         break;
     case DTYPE_Q5_K:
-        strip_blocks(strip, rows, n, 256, 176, 32, block_q5_k);
+        strip_blocks(strip, from, n, 256, 176, 32, block_q5_k);
         break;
     case DTYPE_Q6_K:
-        strip_blocks(strip, rows, n, 256, 210, 16, block_q6_k);
+        strip_blocks(strip, from, n, 256, 210, 16, block_q6_k);
         break;
     case DTYPE_IQ4_NL:
-        strip_blocks(strip, rows, n, 32, 18, 32, block_iq4_nl);
+        strip_blocks(strip, from, n, 32, 18, 32, block_iq4_nl);
         break;
     case DTYPE_IQ4_XS:
-        strip_blocks(strip, rows, n, 256, 136, 32, block_iq4_xs);
+        strip_blocks(strip, from, n, 256, 136, 32, block_iq4_xs);
         break;
     case DTYPE_MXFP4:
-        strip_blocks(strip, rows, n, 32, 17, 32, block_mxfp4);
+        strip_blocks(strip, from, n, 32, 17, 32, block_mxfp4);
         break;
     case DTYPE_NVFP4:
-        strip_blocks(strip, rows, n, 64, 36, 16, block_nvfp4);
+        strip_blocks(strip, from, n, 64, 36, 16, block_nvfp4);
         break;
     default:
         break;
@@ -426,18 +425,18 @@ static void strip_q8(struct code_strip strip, const uint8_t *const rows[KERN_LAN
 
 // A quantized strip as values: scale * (code - zero) + min, each step rounded, as dtypes[].unpack
 // does.
-SIMD_INLINE void expand(float *strip, struct code_strip from, size_t n, vi zero,
+SIMD_INLINE void expand(float *strip, struct code_strip codes, size_t n, vi zero,
                         const size_t sub_block, const bool has_min)
 {
     for (size_t k = 0; k < n; k += 4) {
         const size_t at = k / sub_block * KERN_LANES;
         for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
-            const vi codes = vi_load(from.codes + k * KERN_LANES + 4 * part);
-            const vf scale = vf_load(from.scale + at + part);
+            const vi four = vi_load(codes.codes + k * KERN_LANES + 4 * part);
+            const vf scale = vf_load(codes.scale + at + part);
             for (size_t i = 0; i < 4; i++) {
-                vf w = vf_mul(scale, vf_from_vi(vi_sub(byte_of(codes, i), zero)));
+                vf w = vf_mul(scale, vf_from_vi(vi_sub(byte_of(four, i), zero)));
                 if (has_min) {
-                    w = vf_add(w, vf_load(from.min + at + part));
+                    w = vf_add(w, vf_load(codes.min + at + part));
                 }
                 vf_store(strip + (k + i) * KERN_LANES + part, w);
             }
@@ -445,8 +444,7 @@ SIMD_INLINE void expand(float *strip, struct code_strip from, size_t n, vi zero,
     }
 }
 
-static void strip_values(float *strip, const uint8_t *const rows[KERN_LANES], size_t n,
-                         enum dtype type)
+static void strip_values(float *strip, struct strip_source from, size_t n, enum dtype type)
 {
     enum { PIECE = 256 }; // a multiple of every block
     _Alignas(64) uint8_t codes[PIECE * KERN_LANES];
@@ -458,10 +456,8 @@ static void strip_values(float *strip, const uint8_t *const rows[KERN_LANES], si
         vi_set1(coding->zero_shift == KERN_NO_ZERO ? 0 : (uint32_t)1 << coding->zero_shift);
     for (size_t k = 0; k < n; k += PIECE) {
         const size_t n_here = n - k < PIECE ? n - k : PIECE;
-        const uint8_t *at[KERN_LANES];
-        for (size_t r = 0; r < KERN_LANES; r++) {
-            at[r] = rows[r] + k / dtypes[type].block_values * dtypes[type].block_size;
-        }
+        const struct strip_source at = {
+            from.data + k / dtypes[type].block_values * dtypes[type].block_size, from.stride};
         strip_q8(piece, at, n_here, type);
         float *to = strip + k * KERN_LANES;
         if (coding->sub_block == 16) {
@@ -478,15 +474,14 @@ static void strip_values(float *strip, const uint8_t *const rows[KERN_LANES], si
     }
 }
 
-static void strip_f32(float *strip, const uint8_t *const rows[KERN_LANES], size_t n,
-                      enum dtype type)
+static void strip_f32(float *strip, struct strip_source from, size_t n, enum dtype type)
 {
     (void)type;
     const size_t whole = n / 4 * 4;
     for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
         for (size_t k = 0; k < whole; k += 4) {
             vi w[4];
-            vi_load_rows(w, rows + part, 4 * k);
+            vi_load_rows(w, from.data + part * from.stride + 4 * k, from.stride);
             for (size_t i = 0; i < 4; i++) {
                 vi_store(strip + (k + i) * KERN_LANES + part, w[i]);
             }
@@ -494,7 +489,7 @@ static void strip_f32(float *strip, const uint8_t *const rows[KERN_LANES], size_
     }
     for (size_t k = whole; k < n; k++) {
         for (size_t r = 0; r < KERN_LANES; r++) {
-            memcpy(strip + k * KERN_LANES + r, rows[r] + 4 * k, sizeof(float));
+            memcpy(strip + k * KERN_LANES + r, from.data + r * from.stride + 4 * k, sizeof(float));
         }
     }
 }
@@ -505,14 +500,13 @@ static inline vf value_16(vi words, bool is_f16) // of the low 16 bits
 }
 
 // Two bytes per value: a word has two columns.
-SIMD_INLINE void strip_16(float *strip, const uint8_t *const rows[KERN_LANES], size_t n,
-                          const bool is_f16)
+SIMD_INLINE void strip_16(float *strip, struct strip_source from, size_t n, const bool is_f16)
 {
     const size_t whole = n / 8 * 8;
     for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
         for (size_t k = 0; k < whole; k += 8) {
             vi w[4];
-            vi_load_rows(w, rows + part, 2 * k);
+            vi_load_rows(w, from.data + part * from.stride + 2 * k, from.stride);
             for (size_t i = 0; i < 4; i++) {
                 float *to = strip + (k + 2 * i) * KERN_LANES + part;
                 vf_store(to, value_16(w[i], is_f16));
@@ -524,25 +518,24 @@ SIMD_INLINE void strip_16(float *strip, const uint8_t *const rows[KERN_LANES], s
         for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
             uint32_t words[SIMD_LANES] = {0};
             for (size_t r = 0; r < SIMD_LANES; r++) {
-                memcpy(words + r, rows[part + r] + 2 * k, 2); // little-endian, as the file
+                memcpy(words + r, from.data + (part + r) * from.stride + 2 * k,
+                       2); // little-endian, as the file
             }
             vf_store(strip + k * KERN_LANES + part, value_16(vi_load(words), is_f16));
         }
     }
 }
 
-static void strip_f16(float *strip, const uint8_t *const rows[KERN_LANES], size_t n,
-                      enum dtype type)
+static void strip_f16(float *strip, struct strip_source from, size_t n, enum dtype type)
 {
     (void)type;
-    strip_16(strip, rows, n, true);
+    strip_16(strip, from, n, true);
 }
 
-static void strip_bf16(float *strip, const uint8_t *const rows[KERN_LANES], size_t n,
-                       enum dtype type)
+static void strip_bf16(float *strip, struct strip_source from, size_t n, enum dtype type)
 {
     (void)type;
-    strip_16(strip, rows, n, false);
+    strip_16(strip, from, n, false);
 }
 
 void KERN_INIT_STRIP(struct kern *k)

@@ -194,18 +194,18 @@ static inline void vf_load_pairs(vf *a, vf *b, const float *p)
 // ------------------------------------------------------------------------------------ rows to
 // lanes
 
-static inline vi vi_two_rows(const uint8_t *a, const uint8_t *b)
+static inline vi vi_two_rows(const uint8_t *p, size_t stride) // every fourth row
 {
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)a)),
-                                   _mm_loadu_si128((const void *)b), 1);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)p)),
+                                   _mm_loadu_si128((const void *)(p + 4 * stride)), 1);
 }
 
-static inline void vi_load_rows(vi out[4], const uint8_t *const *rows, size_t offset)
+static inline void vi_load_rows(vi out[4], const uint8_t *p, size_t stride)
 {
-    const vi a = vi_two_rows(rows[0] + offset, rows[4] + offset);
-    const vi b = vi_two_rows(rows[1] + offset, rows[5] + offset);
-    const vi c = vi_two_rows(rows[2] + offset, rows[6] + offset);
-    const vi d = vi_two_rows(rows[3] + offset, rows[7] + offset);
+    const vi a = vi_two_rows(p, stride);
+    const vi b = vi_two_rows(p + stride, stride);
+    const vi c = vi_two_rows(p + 2 * stride, stride);
+    const vi d = vi_two_rows(p + 3 * stride, stride);
     const vi ab_low = _mm256_unpacklo_epi32(a, b);
     const vi ab_high = _mm256_unpackhi_epi32(a, b);
     const vi cd_low = _mm256_unpacklo_epi32(c, d);
@@ -223,12 +223,12 @@ static inline int vi_word_at(const uint8_t *p)
     return word;
 }
 
-static inline vi vi_load_words(const uint8_t *const *rows, size_t offset)
+static inline vi vi_load_words(const uint8_t *p, size_t stride)
 {
-    return _mm256_setr_epi32(vi_word_at(rows[0] + offset), vi_word_at(rows[1] + offset),
-                             vi_word_at(rows[2] + offset), vi_word_at(rows[3] + offset),
-                             vi_word_at(rows[4] + offset), vi_word_at(rows[5] + offset),
-                             vi_word_at(rows[6] + offset), vi_word_at(rows[7] + offset));
+    const uint8_t *q = p + 4 * stride;
+    return _mm256_setr_epi32(vi_word_at(p), vi_word_at(p + stride), vi_word_at(p + 2 * stride),
+                             vi_word_at(p + 3 * stride), vi_word_at(q), vi_word_at(q + stride),
+                             vi_word_at(q + 2 * stride), vi_word_at(q + 3 * stride));
 }
 
 // ------------------------------------------------------------------------------------ int8

@@ -193,29 +193,25 @@ static inline void vf_load_pairs(vf *a, vf *b, const float *p)
 // ------------------------------------------------------------------------------------ rows to
 // lanes
 
-static inline vi vi_four_rows(const uint8_t *a, const uint8_t *b, const uint8_t *c,
-                              const uint8_t *d)
+static inline vi vi_four_rows(const uint8_t *p, size_t stride) // every fourth row
 {
-    const __m256i ab =
-        _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)a)),
-                                _mm_loadu_si128((const void *)b), 1);
-    const __m256i cd =
-        _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)c)),
-                                _mm_loadu_si128((const void *)d), 1);
-    return _mm512_inserti64x4(_mm512_castsi256_si512(ab), cd, 1);
+    const uint8_t *q = p + 8 * stride;
+    const __m256i low =
+        _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)p)),
+                                _mm_loadu_si128((const void *)(p + 4 * stride)), 1);
+    const __m256i high =
+        _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)q)),
+                                _mm_loadu_si128((const void *)(q + 4 * stride)), 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
-// 16 bytes at offset of SIMD_LANES rows: out[j] has 32-bit word j of row i in lane i.
-static inline void vi_load_rows(vi out[4], const uint8_t *const *rows, size_t offset)
+// 16 bytes of SIMD_LANES rows: out[j] has 32-bit word j of row i in lane i.
+static inline void vi_load_rows(vi out[4], const uint8_t *p, size_t stride)
 {
-    const vi a =
-        vi_four_rows(rows[0] + offset, rows[4] + offset, rows[8] + offset, rows[12] + offset);
-    const vi b =
-        vi_four_rows(rows[1] + offset, rows[5] + offset, rows[9] + offset, rows[13] + offset);
-    const vi c =
-        vi_four_rows(rows[2] + offset, rows[6] + offset, rows[10] + offset, rows[14] + offset);
-    const vi d =
-        vi_four_rows(rows[3] + offset, rows[7] + offset, rows[11] + offset, rows[15] + offset);
+    const vi a = vi_four_rows(p, stride);
+    const vi b = vi_four_rows(p + stride, stride);
+    const vi c = vi_four_rows(p + 2 * stride, stride);
+    const vi d = vi_four_rows(p + 3 * stride, stride);
     const vi ab_low = _mm512_unpacklo_epi32(a, b);
     const vi ab_high = _mm512_unpackhi_epi32(a, b);
     const vi cd_low = _mm512_unpacklo_epi32(c, d);
@@ -233,16 +229,21 @@ static inline int vi_word_at(const uint8_t *p)
     return word;
 }
 
-// One 32-bit word at offset of each row.
-static inline vi vi_load_words(const uint8_t *const *rows, size_t offset)
+static inline __m128i vi_four_words(const uint8_t *p, size_t stride)
 {
-    return _mm512_setr_epi32(
-        vi_word_at(rows[0] + offset), vi_word_at(rows[1] + offset), vi_word_at(rows[2] + offset),
-        vi_word_at(rows[3] + offset), vi_word_at(rows[4] + offset), vi_word_at(rows[5] + offset),
-        vi_word_at(rows[6] + offset), vi_word_at(rows[7] + offset), vi_word_at(rows[8] + offset),
-        vi_word_at(rows[9] + offset), vi_word_at(rows[10] + offset), vi_word_at(rows[11] + offset),
-        vi_word_at(rows[12] + offset), vi_word_at(rows[13] + offset), vi_word_at(rows[14] + offset),
-        vi_word_at(rows[15] + offset));
+    return _mm_setr_epi32(vi_word_at(p), vi_word_at(p + stride), vi_word_at(p + 2 * stride),
+                          vi_word_at(p + 3 * stride));
+}
+
+// One 32-bit word of each row.
+static inline vi vi_load_words(const uint8_t *p, size_t stride)
+{
+    const uint8_t *q = p + 8 * stride;
+    const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(vi_four_words(p, stride)),
+                                                vi_four_words(p + 4 * stride, stride), 1);
+    const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(vi_four_words(q, stride)),
+                                                 vi_four_words(q + 4 * stride, stride), 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
 // ------------------------------------------------------------------------------------ int8

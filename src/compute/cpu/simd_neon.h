@@ -201,12 +201,12 @@ static inline vi vi_join_high(vi a, vi b)
     return vreinterpretq_u32_u64(vtrn2q_u64(vreinterpretq_u64_u32(a), vreinterpretq_u64_u32(b)));
 }
 
-static inline void vi_load_rows(vi out[4], const uint8_t *const *rows, size_t offset)
+static inline void vi_load_rows(vi out[4], const uint8_t *p, size_t stride)
 {
-    const vi a = vi_load(rows[0] + offset);
-    const vi b = vi_load(rows[1] + offset);
-    const vi c = vi_load(rows[2] + offset);
-    const vi d = vi_load(rows[3] + offset);
+    const vi a = vi_load(p);
+    const vi b = vi_load(p + stride);
+    const vi c = vi_load(p + 2 * stride);
+    const vi d = vi_load(p + 3 * stride);
     const vi ab_even = vtrn1q_u32(a, b);
     const vi ab_odd = vtrn2q_u32(a, b);
     const vi cd_even = vtrn1q_u32(c, d);
@@ -224,10 +224,10 @@ static inline uint32_t vi_word_at(const void *p)
     return word;
 }
 
-static inline vi vi_load_words(const uint8_t *const *rows, size_t offset)
+static inline vi vi_load_words(const uint8_t *p, size_t stride)
 {
-    const uint32_t words[4] = {vi_word_at(rows[0] + offset), vi_word_at(rows[1] + offset),
-                               vi_word_at(rows[2] + offset), vi_word_at(rows[3] + offset)};
+    const uint32_t words[4] = {vi_word_at(p), vi_word_at(p + stride), vi_word_at(p + 2 * stride),
+                               vi_word_at(p + 3 * stride)};
     return vld1q_u32(words);
 }
 
