@@ -162,7 +162,7 @@ static int add_answer(struct renderer *r, struct slice text)
     static const char open[] = "<|channel>";
     static const char close[] = "<channel|>";
     struct buf kept = {0};
-    for (bool is_last = false; !is_last;) {
+    for (bool is_last = !text.size; !is_last;) {
         const char *end = find(text, close);
         is_last = !end;
         struct slice part = slice_make(text.data, end ? (size_t)(end - text.data) : text.size);
