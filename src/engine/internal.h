@@ -11,8 +11,8 @@ struct slice engine_chat_template(const struct carat_engine *engine);
 bool engine_is_stop(const struct carat_engine *engine, carat_token token);
 // Tokens that must never be sampled, by the model's generation config. Lives with the engine.
 const carat_token *engine_suppressed(const struct carat_engine *engine, size_t *n);
-// Overwrites what the model's generation config says (temperature, top_k, top_p, ...; do_sample false
-// is temperature 0) and leaves the rest of *out alone.
+// Overwrites what the model's generation config says (temperature, top_k, top_p, ...; do_sample
+// false is temperature 0) and leaves the rest of *out alone.
 void engine_sampling_defaults(const struct carat_engine *engine, struct carat_sampling *out);
 
 // A prompt from finished tokens; takes over the list's memory and the text's (text may be NULL).

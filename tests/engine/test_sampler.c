@@ -14,8 +14,9 @@
 #include "base/mem.h"
 #include "engine/sampler.h"
 
-#define N_DRAWS 100000
-#define N_MAX   8
+#define DEMO_GGUF TEST_DATA "/../../demo/carat-demo.gguf"
+#define N_DRAWS   100000
+#define N_MAX     8
 
 static float l(double p)
 {
@@ -525,6 +526,37 @@ static void test_defaults(void **state)
     assert_int_equal(p.seed, 0);
 }
 
+// The demo model must not say its media tokens, 3067, 3068 and 3071.
+static void test_an_engine_suppresses_its_tokens(void **state)
+{
+    (void)state;
+    const struct carat_engine_options options = {.model = DEMO_GGUF, .is_vocab_only = true};
+    struct carat_engine *engine = NULL;
+    assert_int_equal(carat_engine_open(&engine, &options, NULL), 0);
+    const size_t n = carat_engine_info(engine)->n_vocab;
+    assert_int_equal(n, 3072);
+    float *logits = calloc(n, sizeof(*logits));
+    assert_non_null(logits);
+    logits[3067] = 9;
+    logits[3068] = 9;
+    logits[3071] = 9;
+    logits[1234] = 8;
+    struct carat_sampling p = plain();
+    p.temperature = 0;
+    struct carat_sampler *s = NULL;
+    assert_int_equal(carat_sampler_new(&s, engine, &p, NULL), 0);
+    assert_int_equal(carat_sampler_pick(s, logits), 1234);
+    carat_sampler_free(s);
+    assert_int_equal(carat_sampler_new(&s, engine, NULL, NULL), 0); // the model's own settings
+    for (int i = 0; i < 100; i++) {
+        const carat_token token = carat_sampler_pick(s, logits);
+        assert_true(token != 3067 && token != 3068 && token != 3071);
+    }
+    carat_sampler_free(s);
+    free(logits);
+    carat_engine_close(engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -544,6 +576,7 @@ int main(void)
         cmocka_unit_test(test_arguments_are_checked),
         cmocka_unit_test(test_every_allocation_may_fail),
         cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_an_engine_suppresses_its_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
