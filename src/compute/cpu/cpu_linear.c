@@ -209,7 +209,7 @@ static void prefetch_next(const struct weight *w, size_t strip, size_t column, s
     const uintptr_t next = (uintptr_t)w->data + (strip + 1) * KERN_LANES * w->row_size;
     const uintptr_t end = next + (column + n) / t->block_values * to_bytes;
     for (uintptr_t at = next + column / t->block_values * to_bytes; at < end; at += 64) {
-        __builtin_prefetch((const void *)at, 0, 3);
+        __builtin_prefetch((const void *)at, 0, 2);
     }
 }
 
