@@ -92,7 +92,7 @@ void difference_add(struct difference *d, const float *found, const float *expec
     for (size_t i = 0; i < n; i++) {
         double error = fabs((double)found[i] - (double)expected[i]);
         if (isnan(error)) {
-            error = INFINITY;
+            error = (double)INFINITY;
         }
         if (d->n == 0 || error > d->largest) {
             d->largest = error;

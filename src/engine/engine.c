@@ -328,7 +328,7 @@ struct estimate_input {
 static int estimate(struct carat_memory *out, const struct estimate_input *in,
                     const struct carat_session_options *session, struct carat_error *err)
 {
-    struct carat_session_options o;
+    struct carat_session_options o = {0};
     struct kv_size kv;
     int rc = engine_session_options(&o, in->config, session, err);
     if (rc) {

@@ -61,7 +61,7 @@ int kv_cache_size(struct kv_size *out, const struct model_config *config,
     struct kv_size size = {0};
     uint64_t recent = 0;
     for (size_t i = 0; i < config->n_layers; i++) {
-        struct layer_plan p;
+        struct layer_plan p = {0};
         int rc = plan_layer(&p, config, i, options, err);
         if (rc) {
             return rc;
