@@ -245,17 +245,16 @@ static int check_set_total(const struct source *s, struct carat_error *err)
     return rc < 0 ? rc : 0;
 }
 
-static int open_gguf(struct source *s, bool needs_tensors, struct carat_error *err)
+// Takes an open GGUF file, the first or only one; opens what else belongs to it.
+static int take_gguf(struct source *s, struct gguf *g, bool needs_tensors, struct carat_error *err)
 {
     int rc = grow_files(s, 1, err);
-    if (rc == 0) {
-        rc = gguf_open(&s->files[0].gguf, s->path, err);
-    }
     if (rc) {
+        gguf_close(g);
         return rc;
     }
+    s->files[0].gguf = g;
     s->n_files = 1;
-    const struct gguf *g = s->files[0].gguf;
     uint64_t count = 1;
     uint64_t no = 0;
     rc = gguf_get_u64(g, "split.count", &count, err);
@@ -289,7 +288,22 @@ static int open_gguf(struct source *s, bool needs_tensors, struct carat_error *e
     return rc;
 }
 
+static int open_gguf(struct source *s, bool needs_tensors, struct carat_error *err)
+{
+    struct gguf *g = NULL;
+    int rc = gguf_open(&g, s->path, err);
+    return rc ? rc : take_gguf(s, g, needs_tensors, err);
+}
+
 /* ------------------------------------------------------------------------------------ directory */
+
+static int check_object(const struct json_doc *doc, const char *path, struct carat_error *err)
+{
+    enum json_kind kind = json_kind(json_root(doc));
+    return kind == JSON_OBJECT ? 0
+                               : fail(err, CARAT_E_FORMAT, "%s: expected an object, found %s", path,
+                                      json_kind_name(kind));
+}
 
 // Parses a file of the directory; *out stays NULL when it is not there.
 static int read_json(const struct source *s, const char *name, size_t size_max,
@@ -300,9 +314,8 @@ static int read_json(const struct source *s, const char *name, size_t size_max,
         return CARAT_E_MEMORY;
     }
     int rc = os_is_file(path) ? json_parse_file(out, path, size_max, err) : 0;
-    if (rc == 0 && *out && json_kind(json_root(*out)) != JSON_OBJECT) {
-        rc = fail(err, CARAT_E_FORMAT, "%s: expected an object, found %s", path,
-                  json_kind_name(json_kind(json_root(*out))));
+    if (rc == 0 && *out) {
+        rc = check_object(*out, path, err);
     }
     mem_free(path);
     return rc;
@@ -540,17 +553,26 @@ static int open_directory(struct source *s, bool needs_tensors, struct carat_err
 
 /* ------------------------------------------------------------------------------------ the view */
 
+static struct source *source_new(const char *path, struct carat_error *err)
+{
+    struct source *s = mem_new(sizeof(*s), err);
+    if (s) {
+        s->path = mem_strdup(path, err);
+    }
+    if (s && !s->path) {
+        source_close(s);
+        s = NULL;
+    }
+    return s;
+}
+
 int source_open(struct source **out, const char *path, bool needs_tensors, struct carat_error *err)
 {
-    int rc = CARAT_E_MEMORY;
-    struct source *s = mem_new(sizeof(*s), err);
+    struct source *s = source_new(path, err);
     if (!s) {
-        goto out;
+        return CARAT_E_MEMORY;
     }
-    s->path = mem_strdup(path, err);
-    if (!s->path) {
-        goto out;
-    }
+    int rc;
     if (os_is_directory(path)) {
         rc = open_directory(s, needs_tensors, err);
     } else if (os_is_file(path) && slice_ends(slice_of(path), ".safetensors")) {
@@ -562,13 +584,35 @@ int source_open(struct source **out, const char *path, bool needs_tensors, struc
         rc = open_gguf(s, needs_tensors, err);
     }
     if (rc) {
-        goto out;
+        source_close(s);
+        return rc;
     }
     *out = s;
-    s = NULL;
-out:
-    source_close(s);
-    return rc;
+    return 0;
+}
+
+int source_open_memory(struct source **out, const void *data, size_t size, const char *name,
+                       struct carat_error *err)
+{
+    struct source *s = source_new(name, err);
+    if (!s) {
+        return CARAT_E_MEMORY;
+    }
+    int rc;
+    if (size >= 4 && memcmp(data, "GGUF", 4) == 0) {
+        struct gguf *g = NULL;
+        rc = gguf_open_memory(&g, data, size, name, err);
+        rc = rc ? rc : take_gguf(s, g, false, err);
+    } else {
+        rc = json_parse(&s->config, data, size, name, err);
+        rc = rc ? rc : check_object(s->config, name, err);
+    }
+    if (rc) {
+        source_close(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
 }
 
 void source_close(struct source *s)

@@ -33,6 +33,10 @@ struct source;
 // A missing shard, a tensor that is twice there, a shard of another model: an error that says
 // which.
 int source_open(struct source **out, const char *path, bool needs_tensors, struct carat_error *err);
+// The same over the caller's bytes, which outlive the result: a GGUF file, or else the text of a
+// config.json, as of a directory with nothing beside it (for tests and fuzzing).
+int source_open_memory(struct source **out, const void *data, size_t size, const char *name,
+                       struct carat_error *err);
 void source_close(struct source *s); // takes NULL
 const char *source_path(const struct source *s);
 

@@ -387,6 +387,27 @@ static void test_wrong_directories_are_refused(void **state)
     refuse(p->dir, "generation_config.json: line 1");
 }
 
+static void test_bytes_in_memory_are_a_source(void **state)
+{
+    (void)state;
+    struct source *s = NULL;
+    struct carat_error err = {0};
+    struct buf file = {0};
+    maker_small(&file);
+    assert_int_equal(source_open_memory(&s, file.data, file.size, "m", &err), 0);
+    assert_non_null(source_gguf(s));
+    assert_true(first_value(s, "b") == 100);
+    source_close(s);
+    assert_int_equal(source_open_memory(&s, file.data, file.size - 1, "m", &err), CARAT_E_FORMAT);
+    buf_release(&file);
+    assert_int_equal(source_open_memory(&s, "{\"a\":1}", 7, "m", &err), 0);
+    assert_non_null(json_at(source_config(s), "a"));
+    assert_int_equal(source_n_tensors(s), 0);
+    source_close(s);
+    assert_int_equal(source_open_memory(&s, "[1]", 3, "m", &err), CARAT_E_FORMAT);
+    assert_string_equal(err.text, "m: expected an object, found an array");
+}
+
 /* ------------------------------------------------------------------------------------ memory */
 
 static void fail_each_allocation(const char *path)
@@ -468,6 +489,7 @@ int main(void)
         IN_PLACE(test_too_many_shards_are_refused),
         IN_PLACE(test_files_without_index_are_joined),
         IN_PLACE(test_wrong_directories_are_refused),
+        cmocka_unit_test(test_bytes_in_memory_are_a_source),
         IN_PLACE(test_each_failing_allocation_is_reported),
         IN_PLACE(test_a_failing_allocation_in_the_tokenizer),
     };
