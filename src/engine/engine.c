@@ -276,7 +276,9 @@ const carat_token *engine_suppressed(const struct carat_engine *e, size_t *n)
 
 void engine_sampling_defaults(const struct carat_engine *e, struct carat_sampling *out)
 {
-    *out = e->config.sampling;
+    if (!e->info.is_vocab_only) { // no configuration was read
+        *out = e->config.sampling;
+    }
 }
 
 // ---------------------------------------------------------------------------------------- memory
