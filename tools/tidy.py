@@ -18,7 +18,7 @@ DOORS = [
     (r"(imm|x86|[a-z]mm)intrin\.h|cpuid\.h|arm_(neon|sve)\.h|sys/auxv\.h|asm/hwcap\.h",
      ["src/compute/cpu/"]),
     (r"pthread\.h", ["src/base/pool.c", "src/engine/"]),
-    (r"signal\.h", ["src/base/os.c", "src/base/pool.c"]),
+    (r"signal\.h", ["src/base/os.c", "src/base/pool.c", "src/cli/line_edit_libedit.c"]),
     (r"unistd\.h|fcntl\.h|dirent\.h|dlfcn\.h|sched\.h|poll\.h|termios\.h|sys/.*|mach.*|windows\.h",
      ["src/base/os.c", "src/compute/cpu/cpu_flags.c"]),
 ]
@@ -45,12 +45,19 @@ def report(path, line, text):
     problems.append((path, line, text))
 
 
+def is_build(parent, name):
+    """A folder of Meson's or a Python environment, whatever its name."""
+    path = os.path.join(parent, name)
+    return name.startswith("build") or any(
+        os.path.exists(os.path.join(path, mark)) for mark in ("meson-private", "pyvenv.cfg"))
+
+
 def files():
     """The project's own text files, as paths from its root."""
     skipped = {"subprojects", "demo", "__pycache__", "corpus", "data"}
     kinds = (".c", ".h", ".py", ".sh", ".md", ".build", ".txt", ".ini", ".yml")
     for folder, folders, names in os.walk("."):
-        folders[:] = sorted(d for d in folders if d not in skipped and not d.startswith("build")
+        folders[:] = sorted(d for d in folders if d not in skipped and not is_build(folder, d)
                             and (not d.startswith(".") or d == ".ci"))
         for name in sorted(names):
             path = os.path.relpath(os.path.join(folder, name), ".")
