@@ -73,11 +73,12 @@ static void fill_block(struct rng *rng, enum dtype type, uint8_t *block)
         block[i] = (uint8_t)rng_u32(rng);
     }
     if (type == DTYPE_MXFP4) {
-        block[0] = (uint8_t)(118 + rng_below(rng, 8));
+        // Now and then one of the two subnormal powers.
+        block[0] = (uint8_t)(rng_below(rng, 8) ? 118 + rng_below(rng, 8) : rng_below(rng, 2));
     }
     if (type == DTYPE_NVFP4) {
         for (size_t i = 0; i < 4; i++) {
-            block[i] = (uint8_t)rng_below(rng, 128); // 0, subnormals and 0x7F included
+            block[i] = (uint8_t)rng_below(rng, 256); // 0, subnormals and 0x7F included
         }
     }
     for (size_t i = 0; i < sizeof(factors) / sizeof(factors[0]); i++) {

@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "compute/cpu/cpu.h"
 
+enum { PARALLEL_MIN = 1 << 16 }; // multiplications below which threads cost more than they bring
+
 _Static_assert(ATTEND_SEGMENT % KERN_KEYS == 0, "segments are whole blocks");
 _Static_assert(KERN_KEYS % KERN_LANES == 0, "blocks are whole strips");
 
@@ -434,7 +436,10 @@ static void attend_one(struct attend_job *job)
     job->first_segment = keys.begin / ATTEND_SEGMENT;
     job->n_segments = (keys.end - 1) / ATTEND_SEGMENT - job->first_segment + 1;
     require(job->n_segments <= job->dev->limits.keys_max / ATTEND_SEGMENT + 2);
-    pool_run(job->dev->pool, job->n_segments * job->kv->n_heads, segment_task, job);
+    const size_t n_keys = keys.end - keys.begin;
+    const bool is_small = n_keys < PARALLEL_MIN / job->d / job->n_query_heads;
+    pool_run(is_small ? NULL : job->dev->pool, job->n_segments * job->kv->n_heads, segment_task,
+             job);
     pool_run(job->n_segments > 8 ? job->dev->pool : NULL, job->n_query_heads, merge_task, job);
 }
 

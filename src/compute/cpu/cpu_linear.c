@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "compute/cpu/cpu.h"
 
+enum { PARALLEL_MIN = 1 << 17 }; // multiplications below which threads cost more than they bring
+
 // Bytes that 32 columns of one activation row take in a panel: see struct panel.
 enum { PANEL_BLOCK_SIZE = KERN_BLOCK + 4 + 2 * 4 + 4 + 2 * 4 + 4 };
 
@@ -198,18 +200,20 @@ static struct strip_source source_of(const struct piece *p, size_t strip)
     return (struct strip_source){copies, EDGE_ROW_SIZE};
 }
 
-// Asks for a part of the next strip while this one is worked on: with few rows of x memory is what
-// limits, and 16 rows at a time are more streams than hardware follows. A strip's rows lie one
-// after the other, so the part is as large as this piece but goes on from where the last one ended.
-// Past the end it does no harm.
-static void prefetch_next(const struct weight *w, size_t strip, size_t column, size_t n)
+// Asks for the same columns of the next strip while this one is worked on: with few rows of x
+// memory is what limits, and 16 rows at a time are more streams than hardware follows. Past the end
+// it does no harm.
+static void prefetch_next(const struct piece *p, size_t strip)
 {
+    const struct weight *w = p->w;
     const struct dtype_info *t = &dtypes[w->type];
-    const size_t to_bytes = KERN_LANES * t->block_size;
-    const uintptr_t next = (uintptr_t)w->data + (strip + 1) * KERN_LANES * w->row_size;
-    const uintptr_t end = next + (column + n) / t->block_values * to_bytes;
-    for (uintptr_t at = next + column / t->block_values * to_bytes; at < end; at += 64) {
-        __builtin_prefetch((const void *)at, 0, 2);
+    const size_t size = p->n / t->block_values * t->block_size;
+    uintptr_t at = (uintptr_t)w->data + (strip + 1) * KERN_LANES * w->row_size +
+                   p->column / t->block_values * t->block_size;
+    for (size_t r = 0; r < KERN_LANES; r++, at += w->row_size) {
+        for (size_t i = 0; i < size; i += 64) {
+            __builtin_prefetch((const void *)(at + i), 0, 2);
+        }
     }
 }
 
@@ -220,7 +224,7 @@ static void piece_q8(const struct linear_job *job, const struct piece *p)
     for (size_t s = 0; s < p->n_strips; s++) {
         const struct strip_source from = source_of(p, p->strip + s);
         if (p->has_few_rows) {
-            prefetch_next(p->w, p->strip + s, p->column, p->n);
+            prefetch_next(p, p->strip + s);
         }
         kern->strip_q8[p->w->type](code_strip_at(p->scratch, s), from, p->n, p->w->type);
     }
@@ -250,7 +254,7 @@ static void piece_f32(const struct linear_job *job, const struct piece *p)
     for (size_t s = 0; s < p->n_strips; s++) {
         const struct strip_source from = source_of(p, p->strip + s);
         if (p->has_few_rows) {
-            prefetch_next(p->w, p->strip + s, p->column, p->n);
+            prefetch_next(p, p->strip + s);
         }
         kern->strip_f32[p->w->type](strips + s * LINEAR_CHUNK_F32 * KERN_LANES, from, p->n,
                                     p->w->type);
@@ -289,7 +293,7 @@ static void strips_task(void *context, size_t task, size_t thread)
     }
     const struct weight *w = job->weights[i];
     const bool is_int8 = is_q8(job, w);
-    const bool has_few_rows = job->x.rows <= 2;
+    const bool has_few_rows = job->x.rows <= KERN_PANEL_MAX;
     // With few rows the unpacking is what costs: one strip at a time reads the file in order.
     const size_t group = has_few_rows ? 1 : LINEAR_STRIPS;
     const size_t chunk = has_few_rows ? LINEAR_CHUNK_FEW
@@ -323,12 +327,13 @@ void cpu_linear(struct device *base, const struct tensor *outs, struct tensor x,
     struct linear_job job = {.dev = dev, .outs = outs, .x = x, .weights = weights, .n = n};
     size_t n_strips = 0;
     bool has_q8 = false;
+    struct pool *pool = dev->pool;
     for (size_t i = 0; i < n; i++) {
         n_strips += strips_of(weights[i]);
         has_q8 = has_q8 || is_q8(&job, weights[i]);
     }
     require(dev->threads[0]); // scratch was reserved
-    if (x.rows == 0) {
+    if (x.rows == 0 || x.columns == 0) {
         return;
     }
     if (has_q8) {
@@ -337,6 +342,9 @@ void cpu_linear(struct device *base, const struct tensor *outs, struct tensor x,
         require(x.columns % KERN_BLOCK == 0);
         const size_t n_panels = count_panels(x.rows, dev->kern.panel_rows);
         pool_run(n_panels > 1 ? dev->pool : NULL, n_panels, pack_task, &job);
+    }
+    if (n_strips * KERN_LANES < PARALLEL_MIN / x.columns / x.rows) {
+        pool = NULL;
     }
     // Small matrices are cut finer, so that every thread gets something.
     job.strips_per_task = LINEAR_STRIPS;
@@ -348,5 +356,5 @@ void cpu_linear(struct device *base, const struct tensor *outs, struct tensor x,
         const size_t per = job.strips_per_task;
         job.first_task[i + 1] = job.first_task[i] + (strips_of(weights[i]) + per - 1) / per;
     }
-    pool_run(dev->pool, job.first_task[n], strips_task, &job);
+    pool_run(pool, job.first_task[n], strips_task, &job);
 }

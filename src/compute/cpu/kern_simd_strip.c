@@ -56,11 +56,11 @@ static inline vi byte_of(vi a, size_t i)
     return vi_and(vi_shr(a, (int)(8 * i)), vi_set1(0xff));
 }
 
-// Four bits to bit 4 of four bytes.
+// Four bits to bit 4 of four bytes: the factor puts copies of them 4, 11, 18 and 25 places up.
 static inline vi spread_bits(vi h, int shift)
 {
     const vi bits = vi_and(vi_shr(h, shift), vi_set1(15));
-    return vi_shl(vi_and(vi_mul(bits, vi_set1(0x00204081u)), vi_set1(0x01010101u)), 4);
+    return vi_and(vi_mul(bits, vi_set1(0x02040810u)), vi_set1(0x10101010u));
 }
 
 // The nibbles of 16 bytes: the low ones are the first 16 columns.
@@ -311,32 +311,30 @@ static inline void block_iq4_xs(const struct spot *s)
 // Half of 2^(exponent - 127); the two smallest are subnormal.
 static inline void block_mxfp4(const struct spot *s)
 {
-    for (size_t r = 0; r < SIMD_LANES; r++) {
-        const uint32_t e = s->from.data[r * s->from.stride];
-        const uint32_t bits = e < 2 ? 0x00200000u << e : (e - 1) << 23;
-        memcpy(s->scale + r, &bits, sizeof(bits));
-    }
+    const vi e = vi_and(words_at(s, 0), vi_set1(0xff));
+    const vf normal = vf_of_bits(vi_shl(vi_sub(e, vi_set1(1)), 23));
+    const vf small = vf_of_bits(vi_shl(vi_add(e, vi_set1(1)), 21));
+    put_scale(s, 0, vf_where_less(vf_from_vi(e), vf_set1(2.0f), small, normal));
     put_looked_up(s, 0, 1, fp4_codes);
 }
 
 // Half of an unsigned E4M3 number, where 0x7F counts as zero.
-static inline float nvfp4_scale(uint8_t d)
+static inline vf nvfp4_scale(vi d)
 {
-    const uint32_t exponent = (d >> 3) & 15u;
-    const uint32_t mantissa = d & 7u;
-    const uint32_t bits = (exponent + 119u) << 23 | mantissa << 20;
-    float normal;
-    memcpy(&normal, &bits, sizeof(normal));
-    const float small = (float)mantissa * (1.0f / 1024.0f);
-    return d == 0x7f ? 0.0f : exponent == 0 ? small : normal;
+    const vf value = vf_from_vi(d);
+    const vi magnitude = vi_and(d, vi_set1(0x7f));
+    const vf normal = vf_of_bits(vi_add(vi_shl(magnitude, 20), vi_set1(119u << 23)));
+    const vf small = vf_mul(vf_from_vi(vi_and(d, vi_set1(7))), vf_set1(1.0f / 1024.0f));
+    const vf scale = vf_where_less(vf_from_vi(magnitude), vf_set1(8.0f), small, normal);
+    const vf above = vf_where_less(value, vf_set1(127.5f), vf_set1(0.0f), scale);
+    return vf_where_less(value, vf_set1(126.5f), scale, above);
 }
 
 static inline void block_nvfp4(const struct spot *s)
 {
-    for (size_t r = 0; r < SIMD_LANES; r++) {
-        for (size_t k = 0; k < 4; k++) {
-            s->scale[k * KERN_LANES + r] = nvfp4_scale(s->from.data[r * s->from.stride + k]);
-        }
+    const vi scales = words_at(s, 0);
+    for (size_t k = 0; k < 4; k++) {
+        put_scale(s, k, nvfp4_scale(byte_of(scales, k)));
     }
     for (size_t half = 0; half < 2; half++) {
         vi q[4];
