@@ -610,6 +610,11 @@ void os_clear_interrupt(void)
     interrupted = 0;
 }
 
+void os_suspend(void)
+{
+    raise(SIGTSTP);
+}
+
 bool os_is_terminal(int fd)
 {
     return isatty(fd) == 1;

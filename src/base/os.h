@@ -58,6 +58,8 @@ uint64_t os_memory_private(void);
 void os_catch_interrupt(void);
 bool os_interrupted(void);
 void os_clear_interrupt(void);
+// Ctrl-Z: stops the program until the user continues it.
+void os_suspend(void);
 
 bool os_is_terminal(int fd);
 size_t os_terminal_columns(int fd); // 80 when unknown

@@ -3,10 +3,10 @@
 #include "cli/line_edit.h"
 
 #include "base/mem.h"
+#include "base/os.h"
 
 #include <histedit.h>
 #include <locale.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +51,7 @@ static unsigned char suspend(EditLine *line, int key)
 {
     (void)key;
     el_set(line, EL_PREP_TERM, 0);
-    raise(SIGTSTP);
+    os_suspend();
     el_set(line, EL_PREP_TERM, 1);
     return CC_REDISPLAY;
 }

@@ -73,10 +73,11 @@ static bool parse_name(const char *name, struct expected *e)
 {
     unsigned layer = 0;
     int end = 0;
-    if (strlen(name) >= sizeof(e->name)) {
+    size_t size = strlen(name) + 1;
+    if (size > sizeof(e->name)) {
         return false;
     }
-    snprintf(e->name, sizeof(e->name), "%s", name);
+    memcpy(e->name, name, size);
     e->layer = -1;
     if (strcmp(name, "out.embed") == 0 || strcmp(name, "out.norm") == 0 ||
         strcmp(name, "out.logits") == 0) {
