@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "engine/sampler.h"
 
 // What a process takes besides its buffers: program and libraries, threads' stacks, the allocator's
 // own. Measured 6 to 9 MiB; rounded up.
@@ -59,47 +60,21 @@ static int read_ahead(const struct source *source, const struct carat_engine_opt
     return 0;
 }
 
-static void add_stop(struct model_config *config, carat_token token)
-{
-    struct id_list *list = &config->stops;
-    for (size_t i = 0; i < list->count; i++) {
-        if (list->ids[i] == token) {
-            return;
-        }
-    }
-    if (token != CARAT_TOKEN_NONE && list->count < CONFIG_IDS_MAX) {
-        list->ids[list->count++] = token;
-    }
-}
-
-static void add_suppressed(struct model_config *config, carat_token token)
-{
-    struct id_list *list = &config->suppressed;
-    for (size_t i = 0; i < list->count; i++) {
-        if (list->ids[i] == token) {
-            return;
-        }
-    }
-    if (token != CARAT_TOKEN_NONE && list->count < CONFIG_IDS_MAX) {
-        list->ids[list->count++] = token;
-    }
-}
-
 // tokenizer.md section 4: a GGUF names one end token or none, so the chat's own are always added
 // there; a checkpoint's generation config is complete. Media placeholders make no sense as output
 // anywhere.
 static void complete_token_sets(struct carat_engine *e)
 {
     const struct special_tokens *s = tokenizer_specials(e->tokenizer);
-    add_stop(&e->config, s->eos);
+    id_list_add(&e->config.stops, s->eos);
     if (source_gguf(e->source) || !source_generation_config(e->source)) {
-        add_stop(&e->config, s->turn_close);
-        add_stop(&e->config, s->response_open);
+        id_list_add(&e->config.stops, s->turn_close);
+        id_list_add(&e->config.stops, s->response_open);
     }
     const carat_token media[] = {s->image_open, s->image,       s->image_close, s->audio_open,
                                  s->audio,      s->audio_close, s->video};
     for (size_t i = 0; i < sizeof(media) / sizeof(media[0]); i++) {
-        add_suppressed(&e->config, media[i]);
+        id_list_add(&e->config.suppressed, media[i]);
     }
 }
 
@@ -352,7 +327,8 @@ static int estimate(struct carat_memory *out, const struct estimate_input *in,
         .scratch =
             decoder_size(in->config, in->weights, o.prefill_chunk, o.context_max, in->n_threads) +
             (uint64_t)in->config->n_vocab * sizeof(float) +
-            (uint64_t)o.context_max * sizeof(carat_token) + PROCESS_OVERHEAD,
+            (uint64_t)o.context_max * sizeof(carat_token) + sampler_memory(in->config->n_vocab) +
+            PROCESS_OVERHEAD,
         .context_max = o.context_max,
     };
     m.total = m.weights + m.tables + m.kv_sliding + m.kv_full + m.scratch;
