@@ -47,7 +47,7 @@ int config_new_layers(struct model_config *c, struct carat_error *err)
     return c->layers ? 0 : CARAT_E_MEMORY;
 }
 
-void config_add_id(struct id_list *list, int64_t id)
+void id_list_add(struct id_list *list, int64_t id)
 {
     for (size_t i = 0; i < list->count; i++) {
         if (list->ids[i] == id) {

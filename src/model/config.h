@@ -27,6 +27,8 @@ struct id_list {
     carat_token ids[CONFIG_IDS_MAX];
     size_t count;
 };
+// Adds an id once; one that no vocabulary can have (CARAT_TOKEN_NONE) is dropped.
+void id_list_add(struct id_list *list, int64_t id);
 
 struct model_config {
     bool is_unified; // 12B architecture, without encoders

@@ -207,7 +207,7 @@ static int gguf_id_array(struct id_list *list, struct gguf_keys *k, const char *
                     k->file, key, CONFIG_IDS_MAX, (unsigned long long)array.count);
     }
     for (uint64_t i = 0; i < array.count; i++) {
-        config_add_id(list, gguf_array_next_i64(&array));
+        id_list_add(list, gguf_array_next_i64(&array));
     }
     return 0;
 }
@@ -224,7 +224,7 @@ static int gguf_generation(struct model_config *c, struct gguf_keys *k, struct c
             return rc;
         }
         if (rc == 0 && id < CONFIG_VOCAB_MAX) {
-            config_add_id(&c->stops, (int64_t)id);
+            id_list_add(&c->stops, (int64_t)id);
         }
     }
     int rc = gguf_id_array(&c->stops, k, "tokenizer.ggml.eos_token_ids", err);

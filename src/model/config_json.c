@@ -256,14 +256,14 @@ static int json_ids(struct id_list *list, const struct json_value *value, const 
         return 0;
     }
     if (json_kind(value) == JSON_NUMBER && json_i64(value, &id)) {
-        config_add_id(list, id);
+        id_list_add(list, id);
         return 0;
     }
     bool is_good = json_kind(value) == JSON_ARRAY && json_count(value) <= CONFIG_IDS_MAX;
     struct json_iter it = json_iter(value);
     while (is_good && json_next(&it)) {
         is_good = json_i64(it.value, &id);
-        config_add_id(list, id);
+        id_list_add(list, id);
     }
     if (!is_good) {
         return fail(err, CARAT_E_FORMAT, "%s: %s: expected a token id or a list of at most %d",

@@ -20,8 +20,6 @@ int config_check_range(const char *file, const char *key, uint64_t value, uint64
 int config_missing(const char *file, const char *key, struct carat_error *err);
 int config_unsupported(const char *file, const char *what, struct carat_error *err);
 int config_new_layers(struct model_config *c, struct carat_error *err);
-// Adds a token id once; ids that no vocabulary can have are dropped.
-void config_add_id(struct id_list *list, int64_t id);
 
 int config_read_gguf(struct model_config *c, const struct source *source, struct carat_error *err);
 int config_read_json(struct model_config *c, const struct source *source, struct carat_error *err);
