@@ -232,7 +232,7 @@ static void test_wrong_gguf_is_refused(void **state)
         {"gemma4.attention.shared_kv_layers", 4, 1, "share keys"},
         {"general.architecture", 12, 0x6d616c6c, "\"llama4\""},
         {"blk.1.ffn_down.weight", 20, 16, "IQ2_XXS"}, // an element type that can only be listed
-        {"blk.1.ffn_down.weigh", 0, 0x6e6e6e6e, "blk.1.ffn_down.weight"}, // another name
+        {"blk.1.ffn_down.w", 0, 0x6e6e6e6e, "blk.1.ffn_down.weight"}, // another name
     };
     char path[128];
     snprintf(path, sizeof(path), "%s/model.gguf", scratch);
