@@ -291,6 +291,29 @@ static void check_dot_q8(struct check *c, enum dtype type, struct code_strip str
     numbers_free(x);
 }
 
+// Strip and products in one step, continued in a second call, against the two steps.
+static void check_row_q8(struct check *c, enum dtype type, struct strip_source from,
+                         struct code_strip strip, size_t n)
+{
+    if (!c->fast.row_q8[type]) {
+        return;
+    }
+    float *x = numbers(c, n, 2);
+    uint8_t *block = test_alloc(n / KERN_BLOCK * 60);
+    const struct panel panel = panel_in(block, n, 1);
+    c->plain.pack(panel, x, n, n);
+    struct pair p = pair_new(KERN_LANES * 4);
+    for (size_t again = 0; again < 2; again++) {
+        struct acc acc = {.data = pair_at(&p, 0), .stride = KERN_LANES, .is_fresh = again == 0};
+        c->plain.dot_q8(acc, strip, panel, &kern_codings[type], n);
+        acc.data = pair_at(&p, 1);
+        c->fast.row_q8[type](acc, from, panel, n, type);
+    }
+    pair_check(c, &p, "row_q8", dtypes[type].name, n);
+    mem_free(block);
+    numbers_free(x);
+}
+
 static void check_strip_q8(struct check *c, enum dtype type, size_t n)
 {
     const struct kern_coding *coding = &kern_codings[type];
@@ -305,6 +328,7 @@ static void check_strip_q8(struct check *c, enum dtype type, size_t n)
     for (size_t n_rows = c->fast.panel_rows; n_rows > 0; n_rows /= 2) {
         check_dot_q8(c, type, strip, n, n_rows);
     }
+    check_row_q8(c, type, from, strip, n);
     pair_check(c, &p, "strip_q8", dtypes[type].name, n);
     matrix_release(&m);
 }

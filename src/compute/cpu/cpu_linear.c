@@ -217,32 +217,48 @@ static void prefetch_next(const struct piece *p, size_t strip)
     }
 }
 
+// The outputs of one strip for a panel; unpacked is NULL where strip and products are one step.
+static void strip_outputs(const struct linear_job *job, const struct piece *p, size_t strip,
+                          struct panel_rows rows, const struct code_strip *unpacked)
+{
+    const struct kern *kern = &job->dev->kern;
+    const enum dtype type = p->w->type;
+    const struct panel panel = panel_view(job, rows, p->column);
+    const size_t n_lanes = lanes_of(p->w, strip);
+    struct acc acc = acc_at(p, strip, rows.first);
+    struct edge edge;
+    if (n_lanes < KERN_LANES) {
+        acc = edge_begin(&edge, acc, rows.n, n_lanes);
+    }
+    if (unpacked) {
+        kern->dot_q8(acc, *unpacked, panel, &kern_codings[type], p->n);
+    } else {
+        prefetch_next(p, strip);
+        kern->row_q8[type](acc, source_of(p, strip), panel, p->n, type);
+    }
+    if (n_lanes < KERN_LANES) {
+        edge_end(&edge);
+    }
+}
+
 static void piece_q8(const struct linear_job *job, const struct piece *p)
 {
     const struct kern *kern = &job->dev->kern;
-    const struct kern_coding *coding = &kern_codings[p->w->type];
-    for (size_t s = 0; s < p->n_strips; s++) {
-        const struct strip_source from = source_of(p, p->strip + s);
+    const enum dtype type = p->w->type;
+    struct code_strip strips[LINEAR_STRIPS];
+    const bool is_direct = job->x.rows == 1 && kern->row_q8[type];
+    for (size_t s = 0; s < p->n_strips && !is_direct; s++) {
         if (p->has_few_rows) {
             prefetch_next(p, p->strip + s);
         }
-        kern->strip_q8[p->w->type](code_strip_at(p->scratch, s), from, p->n, p->w->type);
+        strips[s] = code_strip_at(p->scratch, s);
+        kern->strip_q8[type](strips[s], source_of(p, p->strip + s), p->n, type);
     }
     const size_t n_panels = count_panels(job->x.rows, kern->panel_rows);
     for (size_t i = 0; i < n_panels; i++) {
         const struct panel_rows rows = panel_at(job->x.rows, kern->panel_rows, i);
-        const struct panel panel = panel_view(job, rows, p->column);
         for (size_t s = 0; s < p->n_strips; s++) {
-            struct acc acc = acc_at(p, p->strip + s, rows.first);
-            const size_t n_lanes = lanes_of(p->w, p->strip + s);
-            struct edge edge;
-            if (n_lanes < KERN_LANES) {
-                acc = edge_begin(&edge, acc, rows.n, n_lanes);
-            }
-            kern->dot_q8(acc, code_strip_at(p->scratch, s), panel, coding, p->n);
-            if (n_lanes < KERN_LANES) {
-                edge_end(&edge);
-            }
+            strip_outputs(job, p, p->strip + s, rows, is_direct ? NULL : &strips[s]);
         }
     }
 }

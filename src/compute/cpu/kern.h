@@ -105,6 +105,9 @@ struct kern {
     void (*pack)(struct panel panel, const float *x, size_t x_stride, size_t n);
     void (*dot_q8)(struct acc acc, struct code_strip strip, struct panel panel,
                    const struct kern_coding *coding, size_t n);
+    // strip_q8 and dot_q8 in one for a panel of one row; NULL where there is nothing faster.
+    void (*row_q8[DTYPE_COUNT_COMPUTE])(struct acc acc, struct strip_source from,
+                                        struct panel panel, size_t n, enum dtype type);
 };
 
 void kern_init_generic(struct kern *k);

@@ -5,143 +5,167 @@
 // docs/formats.md.
 #include "compute/cpu/simd.h"
 
-// A block of a vector's rows, and where its part of the strip goes.
+// A block of a vector's rows and what becomes of it: a part of a strip, or, where sums is set,
+// products with one row of x at once. coding and sums are constants in each copy.
+enum { SUBS_MAX = 16 }; // sub-blocks in a block
+
 struct spot {
     struct strip_source from;
+    const struct kern_coding *coding;
     uint8_t *codes;
     float *scale;
     float *min;
+    const int8_t *x;
+    vi *sums; // one per sub-block
 };
 
-static inline vi words_at(const struct spot *s, size_t offset)
+SIMD_INLINE vi words_at(const struct spot *s, size_t offset)
 {
     return vi_load_words(s->from.data + offset, s->from.stride);
 }
 
-static inline void rows_at(const struct spot *s, vi out[4], size_t offset)
+SIMD_INLINE void rows_at(const struct spot *s, vi out[4], size_t offset)
 {
     vi_load_rows(out, s->from.data + offset, s->from.stride);
 }
 
-static inline void put_codes(const struct spot *s, size_t i, vi codes) // columns 4 i .. 4 i + 3
+SIMD_INLINE uint8_t zero_of(const struct kern_coding *coding)
 {
-    vi_store(s->codes + i * 4 * KERN_LANES, codes);
+    return coding->has_min ? 0 : (uint8_t)(1u << coding->zero_shift);
 }
 
-static inline void put_scale(const struct spot *s, size_t sub_block, vf scale)
+SIMD_INLINE void put_codes(const struct spot *s, size_t i, vi codes) // columns 4 i .. 4 i + 3
+{
+    if (s->sums) {
+        vi *sum = &s->sums[4 * i / s->coding->sub_block];
+        *sum = vi_dot_four(*sum, codes, s->x + 4 * i, zero_of(s->coding), s->coding->is_wide);
+    } else {
+        vi_store(s->codes + i * 4 * KERN_LANES, codes);
+    }
+}
+
+SIMD_INLINE void put_scale(const struct spot *s, size_t sub_block, vf scale)
 {
     vf_store(s->scale + sub_block * KERN_LANES, scale);
 }
 
 // -(factor * value), as the minima of the k types are subtracted.
-static inline void put_minus(const struct spot *s, size_t sub_block, vf factor, vi value)
+SIMD_INLINE void put_minus(const struct spot *s, size_t sub_block, vf factor, vi value)
 {
     const vf min = vf_mul(factor, vf_from_vi(value));
     vf_store(s->min + sub_block * KERN_LANES,
              vf_of_bits(vi_xor(vi_of_bits(min), vi_set1(0x80000000u))));
 }
 
-static inline vi low_nibbles(vi a)
+SIMD_INLINE vi low_nibbles(vi a)
 {
     return vi_and(a, vi_set1(0x0f0f0f0fu));
 }
 
-static inline vi high_nibbles(vi a)
+SIMD_INLINE vi high_nibbles(vi a)
 {
     return low_nibbles(vi_shr(a, 4));
 }
 
-static inline vi byte_of(vi a, size_t i)
+SIMD_INLINE vi byte_of(vi a, size_t i)
 {
     return vi_and(vi_shr(a, (int)(8 * i)), vi_set1(0xff));
 }
 
 // Four bits to bit 4 of four bytes: the factor puts copies of them 4, 11, 18 and 25 places up.
-static inline vi spread_bits(vi h, int shift)
+SIMD_INLINE vi spread_bits(vi h, int shift)
 {
     const vi bits = vi_and(vi_shr(h, shift), vi_set1(15));
     return vi_and(vi_mul(bits, vi_set1(0x02040810u)), vi_set1(0x10101010u));
 }
 
 // The nibbles of 16 bytes: the low ones are the first 16 columns.
-static inline void put_nibbles(const struct spot *s, size_t offset)
+SIMD_INLINE void put_nibbles(const struct spot *s, size_t offset)
 {
     vi q[4];
     rows_at(s, q, offset);
+#pragma GCC unroll 16
     for (size_t i = 0; i < 4; i++) {
         put_codes(s, i, low_nibbles(q[i]));
         put_codes(s, i + 4, high_nibbles(q[i]));
     }
 }
 
-static inline void block_q4_0(const struct spot *s)
+SIMD_INLINE void block_q4_0(const struct spot *s)
 {
     put_scale(s, 0, vf_from_f16(words_at(s, 0)));
     put_nibbles(s, 2);
 }
 
-static inline void put_scale_and_min(const struct spot *s, vi words)
+SIMD_INLINE void put_scale_and_min(const struct spot *s, vi words)
 {
     put_scale(s, 0, vf_from_f16(words));
     vf_store(s->min, vf_from_f16(vi_shr(words, 16)));
 }
 
-static inline void block_q4_1(const struct spot *s)
+SIMD_INLINE void block_q4_1(const struct spot *s)
 {
     put_scale_and_min(s, words_at(s, 0));
     put_nibbles(s, 4);
 }
 
-static inline void put_five_bits(const struct spot *s, size_t offset, vi high)
+SIMD_INLINE void put_five_bits(const struct spot *s, size_t offset, vi high)
 {
     vi q[4];
     rows_at(s, q, offset);
+#pragma GCC unroll 16
     for (size_t i = 0; i < 4; i++) {
         put_codes(s, i, vi_or(low_nibbles(q[i]), spread_bits(high, (int)(4 * i))));
         put_codes(s, i + 4, vi_or(high_nibbles(q[i]), spread_bits(high, (int)(16 + 4 * i))));
     }
 }
 
-static inline void block_q5_0(const struct spot *s)
+SIMD_INLINE void block_q5_0(const struct spot *s)
 {
     put_scale(s, 0, vf_from_f16(words_at(s, 0)));
     put_five_bits(s, 6, words_at(s, 2));
 }
 
-static inline void block_q5_1(const struct spot *s)
+SIMD_INLINE void block_q5_1(const struct spot *s)
 {
     put_scale_and_min(s, words_at(s, 0));
     put_five_bits(s, 8, words_at(s, 4));
 }
 
-static inline void block_q8_0(const struct spot *s)
+SIMD_INLINE void block_q8_0(const struct spot *s)
 {
     put_scale(s, 0, vf_from_f16(words_at(s, 0)));
+#pragma GCC unroll 16
     for (size_t half = 0; half < 2; half++) {
         vi q[4];
         rows_at(s, q, 2 + 16 * half);
+#pragma GCC unroll 16
         for (size_t i = 0; i < 4; i++) {
             put_codes(s, 4 * half + i, vi_xor(q[i], vi_set1(0x80808080u)));
         }
     }
 }
 
-static inline void block_q2_k(const struct spot *s)
+SIMD_INLINE void block_q2_k(const struct spot *s)
 {
     const vi factors = words_at(s, 80);
     const vf d = vf_from_f16(factors);
     const vf d_min = vf_from_f16(vi_shr(factors, 16));
     vi sc[4];
     rows_at(s, sc, 0);
+#pragma GCC unroll 16
     for (size_t g = 0; g < 16; g++) {
         const vi both = byte_of(sc[g / 4], g % 4);
         put_scale(s, g, vf_mul(d, vf_from_vi(vi_and(both, vi_set1(15)))));
         put_minus(s, g, d_min, vi_shr(both, 4));
     }
+#pragma GCC unroll 16
     for (size_t quarter = 0; quarter < 4; quarter++) { // 16 bytes of 64
         vi q[4];
         rows_at(s, q, 16 + 16 * quarter);
+#pragma GCC unroll 16
         for (size_t i = 0; i < 4; i++) {
+#pragma GCC unroll 16
             for (size_t j = 0; j < 4; j++) {
                 const size_t at = quarter / 2 * 32 + 8 * j + quarter % 2 * 4 + i;
                 put_codes(s, at, vi_and(vi_shr(q[i], (int)(2 * j)), vi_set1(0x03030303u)));
@@ -150,10 +174,11 @@ static inline void block_q2_k(const struct spot *s)
     }
 }
 
-static inline void put_scales_q3_k(const struct spot *s)
+SIMD_INLINE void put_scales_q3_k(const struct spot *s)
 {
     const vi words[3] = {words_at(s, 96), words_at(s, 100), words_at(s, 104)};
     const vf d = vf_from_f16(vi_shr(words_at(s, 106), 16));
+#pragma GCC unroll 16
     for (size_t k = 0; k < 16; k++) {
         const size_t in_word = 8 * (k % 4);
         const vi low = vi_and(vi_shr(words[k % 8 / 4], (int)(in_word + k / 8 * 4)), vi_set1(15));
@@ -163,16 +188,20 @@ static inline void put_scales_q3_k(const struct spot *s)
     }
 }
 
-static inline void block_q3_k(const struct spot *s)
+SIMD_INLINE void block_q3_k(const struct spot *s)
 {
     put_scales_q3_k(s);
+#pragma GCC unroll 16
     for (size_t half = 0; half < 2; half++) { // of the 32 columns that share a byte's place
         vi mask[4];
         rows_at(s, mask, 16 * half);
+#pragma GCC unroll 16
         for (size_t n = 0; n < 2; n++) {
             vi q[4];
             rows_at(s, q, 32 + 32 * n + 16 * half);
+#pragma GCC unroll 16
             for (size_t i = 0; i < 4; i++) {
+#pragma GCC unroll 16
                 for (size_t j = 0; j < 4; j++) {
                     const vi low = vi_and(vi_shr(q[i], (int)(2 * j)), vi_set1(0x03030303u));
                     const vi high = vi_and(vi_shr(mask[i], (int)(4 * n + j)), vi_set1(0x01010101u));
@@ -184,7 +213,7 @@ static inline void block_q3_k(const struct spot *s)
 }
 
 // The eight scales and minima of q4_k and q5_k, four at a time in the bytes of a word.
-static inline void put_scales_k4(const struct spot *s)
+SIMD_INLINE void put_scales_k4(const struct spot *s)
 {
     vi head[4];
     rows_at(s, head, 0);
@@ -196,19 +225,22 @@ static inline void put_scales_k4(const struct spot *s)
                           vi_or(low_nibbles(head[3]), vi_and(vi_shr(head[1], 2), top))};
     const vi mins[2] = {vi_and(head[2], six),
                         vi_or(high_nibbles(head[3]), vi_and(vi_shr(head[2], 2), top))};
+#pragma GCC unroll 16
     for (size_t g = 0; g < 8; g++) {
         put_scale(s, g, vf_mul(d, vf_from_vi(byte_of(scales[g / 4], g % 4))));
         put_minus(s, g, d_min, byte_of(mins[g / 4], g % 4));
     }
 }
 
-static inline void block_q4_k(const struct spot *s)
+SIMD_INLINE void block_q4_k(const struct spot *s)
 {
     put_scales_k4(s);
+#pragma GCC unroll 16
     for (size_t eighth = 0; eighth < 8; eighth++) { // 16 bytes of 128
         vi q[4];
         rows_at(s, q, 16 + 16 * eighth);
         const size_t at = eighth / 2 * 16 + eighth % 2 * 4;
+#pragma GCC unroll 16
         for (size_t i = 0; i < 4; i++) {
             put_codes(s, at + i, low_nibbles(q[i]));
             put_codes(s, at + 8 + i, high_nibbles(q[i]));
@@ -216,16 +248,19 @@ static inline void block_q4_k(const struct spot *s)
     }
 }
 
-static inline void block_q5_k(const struct spot *s)
+SIMD_INLINE void block_q5_k(const struct spot *s)
 {
     put_scales_k4(s);
     const vi one = vi_set1(0x01010101u);
+#pragma GCC unroll 16
     for (size_t half = 0; half < 2; half++) {
         vi high[4];
         rows_at(s, high, 16 + 16 * half);
+#pragma GCC unroll 16
         for (size_t pair = 0; pair < 4; pair++) {
             vi q[4];
             rows_at(s, q, 48 + 32 * pair + 16 * half);
+#pragma GCC unroll 16
             for (size_t i = 0; i < 4; i++) {
                 const vi even = vi_and(vi_shr(high[i], (int)(2 * pair)), one);
                 const vi odd = vi_and(vi_shr(high[i], (int)(2 * pair + 1)), one);
@@ -237,11 +272,12 @@ static inline void block_q5_k(const struct spot *s)
     }
 }
 
-static inline void put_scales_q6_k(const struct spot *s)
+SIMD_INLINE void put_scales_q6_k(const struct spot *s)
 {
     const vf d = vf_from_f16(vi_shr(words_at(s, 206), 16));
     vi sc[4];
     rows_at(s, sc, 192);
+#pragma GCC unroll 16
     for (size_t g = 0; g < 16; g++) {
         const vi byte = byte_of(sc[g / 4], g % 4);
         const vi value = vi_sub(vi_xor(byte, vi_set1(128)), vi_set1(128)); // its sign
@@ -249,18 +285,21 @@ static inline void put_scales_q6_k(const struct spot *s)
     }
 }
 
-static inline void block_q6_k(const struct spot *s)
+SIMD_INLINE void block_q6_k(const struct spot *s)
 {
     put_scales_q6_k(s);
     const vi three = vi_set1(0x03030303u);
+#pragma GCC unroll 16
     for (size_t quarter = 0; quarter < 4; quarter++) {
         const size_t n = quarter / 2; // half of the block
         const size_t half = quarter % 2;
         vi high[4];
         rows_at(s, high, 128 + 32 * n + 16 * half);
+#pragma GCC unroll 16
         for (size_t j = 0; j < 2; j++) {
             vi q[4];
             rows_at(s, q, 64 * n + 32 * j + 16 * half);
+#pragma GCC unroll 16
             for (size_t i = 0; i < 4; i++) {
                 const vi a = vi_and(vi_shr(high[i], (int)(2 * j)), three);
                 const vi b = vi_and(vi_shr(high[i], (int)(2 * j + 4)), three);
@@ -277,28 +316,30 @@ static const uint8_t iq4_codes[16] = {1,   24,  45,  63,  79,  93,  106, 118,
                                       129, 141, 153, 166, 181, 197, 217, 241};
 static const uint8_t fp4_codes[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
 
-static inline void put_looked_up(const struct spot *s, size_t at, size_t offset,
-                                 const uint8_t table[16])
+SIMD_INLINE void put_looked_up(const struct spot *s, size_t at, size_t offset,
+                               const uint8_t table[16])
 {
     vi q[4];
     rows_at(s, q, offset);
+#pragma GCC unroll 16
     for (size_t i = 0; i < 4; i++) {
         put_codes(s, at + i, vi_look_up(low_nibbles(q[i]), table));
         put_codes(s, at + i + 4, vi_look_up(high_nibbles(q[i]), table));
     }
 }
 
-static inline void block_iq4_nl(const struct spot *s)
+SIMD_INLINE void block_iq4_nl(const struct spot *s)
 {
     put_scale(s, 0, vf_from_f16(words_at(s, 0)));
     put_looked_up(s, 0, 2, iq4_codes);
 }
 
-static inline void block_iq4_xs(const struct spot *s)
+SIMD_INLINE void block_iq4_xs(const struct spot *s)
 {
     const vi head = words_at(s, 0); // factor, then two high bits of each scale
     const vi low = words_at(s, 4);  // four low bits
     const vf d = vf_from_f16(head);
+#pragma GCC unroll 16
     for (size_t g = 0; g < 8; g++) {
         const vi bits = vi_and(vi_shr(low, (int)(4 * g)), vi_set1(15));
         const vi top = vi_and(vi_shr(head, (int)(16 + 2 * g)), vi_set1(3));
@@ -309,7 +350,7 @@ static inline void block_iq4_xs(const struct spot *s)
 }
 
 // Half of 2^(exponent - 127); the two smallest are subnormal.
-static inline void block_mxfp4(const struct spot *s)
+SIMD_INLINE void block_mxfp4(const struct spot *s)
 {
     const vi e = vi_and(words_at(s, 0), vi_set1(0xff));
     const vf normal = vf_of_bits(vi_shl(vi_sub(e, vi_set1(1)), 23));
@@ -319,7 +360,7 @@ static inline void block_mxfp4(const struct spot *s)
 }
 
 // Half of an unsigned E4M3 number, where 0x7F counts as zero.
-static inline vf nvfp4_scale(vi d)
+SIMD_INLINE vf nvfp4_scale(vi d)
 {
     const vf value = vf_from_vi(d);
     const vi magnitude = vi_and(d, vi_set1(0x7f));
@@ -330,15 +371,18 @@ static inline vf nvfp4_scale(vi d)
     return vf_where_less(value, vf_set1(126.5f), scale, above);
 }
 
-static inline void block_nvfp4(const struct spot *s)
+SIMD_INLINE void block_nvfp4(const struct spot *s)
 {
     const vi scales = words_at(s, 0);
+#pragma GCC unroll 16
     for (size_t k = 0; k < 4; k++) {
         put_scale(s, k, nvfp4_scale(byte_of(scales, k)));
     }
+#pragma GCC unroll 16
     for (size_t half = 0; half < 2; half++) {
         vi q[4];
         rows_at(s, q, 4 + 16 * half);
+#pragma GCC unroll 16
         for (size_t i = 0; i < 4; i++) { // two words make 16 columns
             const size_t at = 8 * half + i / 2 * 4 + i % 2;
             put_codes(s, at, vi_look_up(low_nibbles(q[i]), fp4_codes));
@@ -347,72 +391,192 @@ static inline void block_nvfp4(const struct spot *s)
     }
 }
 
-typedef void (*block_codes)(const struct spot *s);
+// A type as constants, so that each copy of the loops below is made for it.
+struct layout {
+    size_t values; // of a block
+    size_t size;
+    struct kern_coding coding;
+};
+typedef void (*unpack_block)(const struct spot *s);
 
-// Constants in each copy: the block's values and bytes, its sub-blocks, and what unpacks it.
-SIMD_INLINE void strip_blocks(struct code_strip strip, struct strip_source from, size_t n,
-                              const size_t values, const size_t size, const size_t sub_block,
-                              const block_codes unpack)
+SIMD_INLINE void strip_of(struct code_strip strip, struct strip_source from, size_t n,
+                          const struct layout layout, const unpack_block unpack)
 {
-    for (size_t part = 0; part < SIMD_PARTS; part++) {
-        struct spot s = {.from = {from.data + part * SIMD_LANES * from.stride, from.stride},
-                         .codes = strip.codes + 4 * part * SIMD_LANES,
-                         .scale = strip.scale + part * SIMD_LANES,
-                         .min = strip.min + part * SIMD_LANES};
-        for (size_t b = 0; b < n / values; b++) {
+    const size_t n_subs = layout.values / layout.coding.sub_block;
+    for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
+        struct spot s = {.from = {from.data + part * from.stride, from.stride},
+                         .coding = &layout.coding,
+                         .codes = strip.codes + 4 * part,
+                         .scale = strip.scale + part,
+                         .min = strip.min + part};
+        for (size_t b = 0; b < n / layout.values; b++) {
             unpack(&s);
-            s.from.data += size;
-            s.codes += values * KERN_LANES;
-            s.scale += values / sub_block * KERN_LANES;
-            s.min += values / sub_block * KERN_LANES;
+            s.from.data += layout.size;
+            s.codes += layout.values * KERN_LANES;
+            s.scale += n_subs * KERN_LANES;
+            s.min += n_subs * KERN_LANES;
         }
     }
 }
+
+// The products of one row of x without a strip in between, in the order of dot_q8.
+SIMD_INLINE void row_of(struct acc acc, struct strip_source from, struct panel panel, size_t n,
+                        const struct layout layout, const unpack_block unpack)
+{
+    const struct kern_coding coding = layout.coding;
+    const size_t sub = coding.sub_block;
+    const size_t n_subs = layout.values / sub;
+    const int32_t *minus = sub == 16 ? panel.minus_16 : panel.minus_32;
+    const float *x_sums = sub == 16 ? panel.sum_16 : panel.sum_32;
+    const bool has_zero = !coding.has_min && vi_has_zero(coding.is_wide);
+    for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
+        vf sum = acc.is_fresh ? vf_set1(0.0f) : vf_load(acc.data + part);
+        for (size_t b = 0; b < n / layout.values; b++) {
+            vi sums[SUBS_MAX];
+            float scale[SUBS_MAX * KERN_LANES];
+            float min[SUBS_MAX * KERN_LANES];
+#pragma GCC unroll 16
+            for (size_t i = 0; i < n_subs; i++) {
+                sums[i] = has_zero
+                              ? vi_shl(vi_set1((uint32_t)minus[b * n_subs + i]), coding.zero_shift)
+                              : vi_set1(0);
+            }
+            const struct spot s = {
+                .from = {from.data + part * from.stride + b * layout.size, from.stride},
+                .coding = &layout.coding,
+                .scale = scale,
+                .min = min,
+                .x = panel.codes + b * layout.values,
+                .sums = sums};
+            unpack(&s);
+#pragma GCC unroll 16
+            for (size_t i = 0; i < n_subs; i++) {
+                const vf x_scale = vf_set1(panel.scale[(b * layout.values + i * sub) / KERN_BLOCK]);
+                const vf factor = vf_mul(vf_load(scale + i * KERN_LANES), x_scale);
+                sum = vf_fma(vf_from_vi(sums[i]), factor, sum);
+                if (coding.has_min) {
+                    const vf x_sum = vf_set1(x_sums[b * n_subs + i]);
+                    sum = vf_fma(vf_load(min + i * KERN_LANES), x_sum, sum);
+                }
+            }
+        }
+        vf_store(acc.data + part, sum);
+    }
+}
+
+// clang-format off
+// Must agree with kern_codings; constants here, because loads from a table would not be.
+#define LAYOUT_Q4_0 (struct layout){32, 18, {3, 32, false, false}}
+#define LAYOUT_Q4_1 (struct layout){32, 20, {255, 32, true, false}}
+#define LAYOUT_Q5_0 (struct layout){32, 22, {4, 32, false, false}}
+#define LAYOUT_Q5_1 (struct layout){32, 24, {255, 32, true, false}}
+#define LAYOUT_Q8_0 (struct layout){32, 34, {7, 32, false, true}}
+#define LAYOUT_Q2_K (struct layout){256, 84, {255, 16, true, false}}
+#define LAYOUT_Q3_K (struct layout){256, 110, {2, 16, false, false}}
+#define LAYOUT_Q4_K (struct layout){256, 144, {255, 32, true, false}}
+#define LAYOUT_Q5_K (struct layout){256, 176, {255, 32, true, false}}
+#define LAYOUT_Q6_K (struct layout){256, 210, {5, 16, false, false}}
+#define LAYOUT_IQ4_NL (struct layout){32, 18, {7, 32, false, true}}
+#define LAYOUT_IQ4_XS (struct layout){256, 136, {7, 32, false, true}}
+#define LAYOUT_MXFP4 (struct layout){32, 17, {4, 32, false, false}}
+#define LAYOUT_NVFP4 (struct layout){64, 36, {4, 16, false, false}}
+// clang-format on
 
 static void strip_q8(struct code_strip strip, struct strip_source from, size_t n, enum dtype type)
 {
     switch (type) {
     case DTYPE_Q4_0:
-        strip_blocks(strip, from, n, 32, 18, 32, block_q4_0);
+        strip_of(strip, from, n, LAYOUT_Q4_0, block_q4_0);
         break;
     case DTYPE_Q4_1:
-        strip_blocks(strip, from, n, 32, 20, 32, block_q4_1);
+        strip_of(strip, from, n, LAYOUT_Q4_1, block_q4_1);
         break;
     case DTYPE_Q5_0:
-        strip_blocks(strip, from, n, 32, 22, 32, block_q5_0);
+        strip_of(strip, from, n, LAYOUT_Q5_0, block_q5_0);
         break;
     case DTYPE_Q5_1:
-        strip_blocks(strip, from, n, 32, 24, 32, block_q5_1);
+        strip_of(strip, from, n, LAYOUT_Q5_1, block_q5_1);
         break;
     case DTYPE_Q8_0:
-        strip_blocks(strip, from, n, 32, 34, 32, block_q8_0);
+        strip_of(strip, from, n, LAYOUT_Q8_0, block_q8_0);
         break;
     case DTYPE_Q2_K:
-        strip_blocks(strip, from, n, 256, 84, 16, block_q2_k);
+        strip_of(strip, from, n, LAYOUT_Q2_K, block_q2_k);
         break;
     case DTYPE_Q3_K:
-        strip_blocks(strip, from, n, 256, 110, 16, block_q3_k);
+        strip_of(strip, from, n, LAYOUT_Q3_K, block_q3_k);
         break;
     case DTYPE_Q4_K:
-        strip_blocks(strip, from, n, 256, 144, 32, block_q4_k);
+        strip_of(strip, from, n, LAYOUT_Q4_K, block_q4_k);
         break;
     case DTYPE_Q5_K:
-        strip_blocks(strip, from, n, 256, 176, 32, block_q5_k);
+        strip_of(strip, from, n, LAYOUT_Q5_K, block_q5_k);
         break;
     case DTYPE_Q6_K:
-        strip_blocks(strip, from, n, 256, 210, 16, block_q6_k);
+        strip_of(strip, from, n, LAYOUT_Q6_K, block_q6_k);
         break;
     case DTYPE_IQ4_NL:
-        strip_blocks(strip, from, n, 32, 18, 32, block_iq4_nl);
+        strip_of(strip, from, n, LAYOUT_IQ4_NL, block_iq4_nl);
         break;
     case DTYPE_IQ4_XS:
-        strip_blocks(strip, from, n, 256, 136, 32, block_iq4_xs);
+        strip_of(strip, from, n, LAYOUT_IQ4_XS, block_iq4_xs);
         break;
     case DTYPE_MXFP4:
-        strip_blocks(strip, from, n, 32, 17, 32, block_mxfp4);
+        strip_of(strip, from, n, LAYOUT_MXFP4, block_mxfp4);
         break;
     case DTYPE_NVFP4:
-        strip_blocks(strip, from, n, 64, 36, 16, block_nvfp4);
+        strip_of(strip, from, n, LAYOUT_NVFP4, block_nvfp4);
+        break;
+    default:
+        break;
+    }
+}
+
+static void row_q8(struct acc acc, struct strip_source from, struct panel panel, size_t n,
+                   enum dtype type)
+{
+    switch (type) {
+    case DTYPE_Q4_0:
+        row_of(acc, from, panel, n, LAYOUT_Q4_0, block_q4_0);
+        break;
+    case DTYPE_Q4_1:
+        row_of(acc, from, panel, n, LAYOUT_Q4_1, block_q4_1);
+        break;
+    case DTYPE_Q5_0:
+        row_of(acc, from, panel, n, LAYOUT_Q5_0, block_q5_0);
+        break;
+    case DTYPE_Q5_1:
+        row_of(acc, from, panel, n, LAYOUT_Q5_1, block_q5_1);
+        break;
+    case DTYPE_Q8_0:
+        row_of(acc, from, panel, n, LAYOUT_Q8_0, block_q8_0);
+        break;
+    case DTYPE_Q2_K:
+        row_of(acc, from, panel, n, LAYOUT_Q2_K, block_q2_k);
+        break;
+    case DTYPE_Q3_K:
+        row_of(acc, from, panel, n, LAYOUT_Q3_K, block_q3_k);
+        break;
+    case DTYPE_Q4_K:
+        row_of(acc, from, panel, n, LAYOUT_Q4_K, block_q4_k);
+        break;
+    case DTYPE_Q5_K:
+        row_of(acc, from, panel, n, LAYOUT_Q5_K, block_q5_k);
+        break;
+    case DTYPE_Q6_K:
+        row_of(acc, from, panel, n, LAYOUT_Q6_K, block_q6_k);
+        break;
+    case DTYPE_IQ4_NL:
+        row_of(acc, from, panel, n, LAYOUT_IQ4_NL, block_iq4_nl);
+        break;
+    case DTYPE_IQ4_XS:
+        row_of(acc, from, panel, n, LAYOUT_IQ4_XS, block_iq4_xs);
+        break;
+    case DTYPE_MXFP4:
+        row_of(acc, from, panel, n, LAYOUT_MXFP4, block_mxfp4);
+        break;
+    case DTYPE_NVFP4:
+        row_of(acc, from, panel, n, LAYOUT_NVFP4, block_nvfp4);
         break;
     default:
         break;
@@ -541,6 +705,7 @@ void KERN_INIT_STRIP(struct kern *k)
     for (size_t type = 0; type < DTYPE_COUNT_COMPUTE; type++) {
         if (kern_codings[type].sub_block != 0) {
             k->strip_q8[type] = strip_q8;
+            k->row_q8[type] = row_q8;
             k->strip_f32[type] = strip_values;
         }
     }

@@ -281,6 +281,14 @@ static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t
     return _mm512_dpbusd_epi32(sum, w.second,
                                _mm512_set1_epi32(vi_word_at((const void *)x_second)));
 }
+
+// The same for four columns whose codes are at hand.
+static inline vi vi_dot_four(vi sum, vi codes, const int8_t *x, uint8_t zero, bool is_wide)
+{
+    (void)zero;
+    (void)is_wide;
+    return _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(vi_word_at((const void *)x)));
+}
 #else
 static inline bool vi_has_zero(bool is_wide)
 {
@@ -321,6 +329,19 @@ static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t
     const vi both =
         _mm512_add_epi16(_mm512_maddubs_epi16(w.first, a), _mm512_maddubs_epi16(w.second, b));
     return _mm512_add_epi32(sum, _mm512_madd_epi16(both, ones));
+}
+
+static inline vi vi_dot_four(vi sum, vi codes, const int8_t *x, uint8_t zero, bool is_wide)
+{
+    (void)zero;
+    vi a = _mm512_set1_epi32(vi_word_at((const void *)x));
+    if (is_wide) {
+        codes = _mm512_xor_si512(codes, _mm512_set1_epi8((char)0x80));
+        a = _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(codes), _mm512_setzero_si512(), a);
+        codes = _mm512_abs_epi8(codes);
+    }
+    const vi pairs = _mm512_maddubs_epi16(codes, a);
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 }
 #endif
 

@@ -296,4 +296,14 @@ static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t
     return vreinterpretq_u32_s32(s);
 }
 
+// The same for four columns whose codes are at hand.
+static inline vi vi_dot_four(vi sum, vi codes, const int8_t *x, uint8_t zero, bool is_wide)
+{
+    if (!vi_has_zero(is_wide)) {
+        codes = vreinterpretq_u32_u8(vsubq_u8(vreinterpretq_u8_u32(codes), vdupq_n_u8(zero)));
+    }
+    const int32x4_t s = vreinterpretq_s32_u32(sum);
+    return vreinterpretq_u32_s32(vi_dot_words(s, codes, vdupq_n_u32(vi_word_at(x))));
+}
+
 #endif
