@@ -74,7 +74,7 @@ static void fill_block(struct rng *rng, enum dtype type, uint8_t *block)
     }
     if (type == DTYPE_MXFP4) {
         // Now and then one of the two subnormal powers.
-        block[0] = (uint8_t)(rng_below(rng, 8) ? 118 + rng_below(rng, 8) : rng_below(rng, 2));
+        block[0] = (uint8_t)(rng_below(rng, 64) ? 118 + rng_below(rng, 8) : rng_below(rng, 2));
     }
     if (type == DTYPE_NVFP4) {
         for (size_t i = 0; i < 4; i++) {

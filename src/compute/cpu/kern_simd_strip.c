@@ -465,67 +465,67 @@ SIMD_INLINE void row_of(struct acc acc, struct strip_source from, struct panel p
 }
 
 // clang-format off
-// Must agree with kern_codings; constants here, because loads from a table would not be.
-#define LAYOUT_Q4_0 (struct layout){32, 18, {3, 32, false, false}}
-#define LAYOUT_Q4_1 (struct layout){32, 20, {255, 32, true, false}}
-#define LAYOUT_Q5_0 (struct layout){32, 22, {4, 32, false, false}}
-#define LAYOUT_Q5_1 (struct layout){32, 24, {255, 32, true, false}}
-#define LAYOUT_Q8_0 (struct layout){32, 34, {7, 32, false, true}}
-#define LAYOUT_Q2_K (struct layout){256, 84, {255, 16, true, false}}
-#define LAYOUT_Q3_K (struct layout){256, 110, {2, 16, false, false}}
-#define LAYOUT_Q4_K (struct layout){256, 144, {255, 32, true, false}}
-#define LAYOUT_Q5_K (struct layout){256, 176, {255, 32, true, false}}
-#define LAYOUT_Q6_K (struct layout){256, 210, {5, 16, false, false}}
-#define LAYOUT_IQ4_NL (struct layout){32, 18, {7, 32, false, true}}
-#define LAYOUT_IQ4_XS (struct layout){256, 136, {7, 32, false, true}}
-#define LAYOUT_MXFP4 (struct layout){32, 17, {4, 32, false, false}}
-#define LAYOUT_NVFP4 (struct layout){64, 36, {4, 16, false, false}}
+// Must agree with kern_codings; static here, so that the compiler sees constants.
+static const struct layout layout_q4_0 = {32, 18, {3, 32, false, false}};
+static const struct layout layout_q4_1 = {32, 20, {255, 32, true, false}};
+static const struct layout layout_q5_0 = {32, 22, {4, 32, false, false}};
+static const struct layout layout_q5_1 = {32, 24, {255, 32, true, false}};
+static const struct layout layout_q8_0 = {32, 34, {7, 32, false, true}};
+static const struct layout layout_q2_k = {256, 84, {255, 16, true, false}};
+static const struct layout layout_q3_k = {256, 110, {2, 16, false, false}};
+static const struct layout layout_q4_k = {256, 144, {255, 32, true, false}};
+static const struct layout layout_q5_k = {256, 176, {255, 32, true, false}};
+static const struct layout layout_q6_k = {256, 210, {5, 16, false, false}};
+static const struct layout layout_iq4_nl = {32, 18, {7, 32, false, true}};
+static const struct layout layout_iq4_xs = {256, 136, {7, 32, false, true}};
+static const struct layout layout_mxfp4 = {32, 17, {4, 32, false, false}};
+static const struct layout layout_nvfp4 = {64, 36, {4, 16, false, false}};
 // clang-format on
 
 static void strip_q8(struct code_strip strip, struct strip_source from, size_t n, enum dtype type)
 {
     switch (type) {
     case DTYPE_Q4_0:
-        strip_of(strip, from, n, LAYOUT_Q4_0, block_q4_0);
+        strip_of(strip, from, n, layout_q4_0, block_q4_0);
         break;
     case DTYPE_Q4_1:
-        strip_of(strip, from, n, LAYOUT_Q4_1, block_q4_1);
+        strip_of(strip, from, n, layout_q4_1, block_q4_1);
         break;
     case DTYPE_Q5_0:
-        strip_of(strip, from, n, LAYOUT_Q5_0, block_q5_0);
+        strip_of(strip, from, n, layout_q5_0, block_q5_0);
         break;
     case DTYPE_Q5_1:
-        strip_of(strip, from, n, LAYOUT_Q5_1, block_q5_1);
+        strip_of(strip, from, n, layout_q5_1, block_q5_1);
         break;
     case DTYPE_Q8_0:
-        strip_of(strip, from, n, LAYOUT_Q8_0, block_q8_0);
+        strip_of(strip, from, n, layout_q8_0, block_q8_0);
         break;
     case DTYPE_Q2_K:
-        strip_of(strip, from, n, LAYOUT_Q2_K, block_q2_k);
+        strip_of(strip, from, n, layout_q2_k, block_q2_k);
         break;
     case DTYPE_Q3_K:
-        strip_of(strip, from, n, LAYOUT_Q3_K, block_q3_k);
+        strip_of(strip, from, n, layout_q3_k, block_q3_k);
         break;
     case DTYPE_Q4_K:
-        strip_of(strip, from, n, LAYOUT_Q4_K, block_q4_k);
+        strip_of(strip, from, n, layout_q4_k, block_q4_k);
         break;
     case DTYPE_Q5_K:
-        strip_of(strip, from, n, LAYOUT_Q5_K, block_q5_k);
+        strip_of(strip, from, n, layout_q5_k, block_q5_k);
         break;
     case DTYPE_Q6_K:
-        strip_of(strip, from, n, LAYOUT_Q6_K, block_q6_k);
+        strip_of(strip, from, n, layout_q6_k, block_q6_k);
         break;
     case DTYPE_IQ4_NL:
-        strip_of(strip, from, n, LAYOUT_IQ4_NL, block_iq4_nl);
+        strip_of(strip, from, n, layout_iq4_nl, block_iq4_nl);
         break;
     case DTYPE_IQ4_XS:
-        strip_of(strip, from, n, LAYOUT_IQ4_XS, block_iq4_xs);
+        strip_of(strip, from, n, layout_iq4_xs, block_iq4_xs);
         break;
     case DTYPE_MXFP4:
-        strip_of(strip, from, n, LAYOUT_MXFP4, block_mxfp4);
+        strip_of(strip, from, n, layout_mxfp4, block_mxfp4);
         break;
     case DTYPE_NVFP4:
-        strip_of(strip, from, n, LAYOUT_NVFP4, block_nvfp4);
+        strip_of(strip, from, n, layout_nvfp4, block_nvfp4);
         break;
     default:
         break;
@@ -537,46 +537,46 @@ static void row_q8(struct acc acc, struct strip_source from, struct panel panel,
 {
     switch (type) {
     case DTYPE_Q4_0:
-        row_of(acc, from, panel, n, LAYOUT_Q4_0, block_q4_0);
+        row_of(acc, from, panel, n, layout_q4_0, block_q4_0);
         break;
     case DTYPE_Q4_1:
-        row_of(acc, from, panel, n, LAYOUT_Q4_1, block_q4_1);
+        row_of(acc, from, panel, n, layout_q4_1, block_q4_1);
         break;
     case DTYPE_Q5_0:
-        row_of(acc, from, panel, n, LAYOUT_Q5_0, block_q5_0);
+        row_of(acc, from, panel, n, layout_q5_0, block_q5_0);
         break;
     case DTYPE_Q5_1:
-        row_of(acc, from, panel, n, LAYOUT_Q5_1, block_q5_1);
+        row_of(acc, from, panel, n, layout_q5_1, block_q5_1);
         break;
     case DTYPE_Q8_0:
-        row_of(acc, from, panel, n, LAYOUT_Q8_0, block_q8_0);
+        row_of(acc, from, panel, n, layout_q8_0, block_q8_0);
         break;
     case DTYPE_Q2_K:
-        row_of(acc, from, panel, n, LAYOUT_Q2_K, block_q2_k);
+        row_of(acc, from, panel, n, layout_q2_k, block_q2_k);
         break;
     case DTYPE_Q3_K:
-        row_of(acc, from, panel, n, LAYOUT_Q3_K, block_q3_k);
+        row_of(acc, from, panel, n, layout_q3_k, block_q3_k);
         break;
     case DTYPE_Q4_K:
-        row_of(acc, from, panel, n, LAYOUT_Q4_K, block_q4_k);
+        row_of(acc, from, panel, n, layout_q4_k, block_q4_k);
         break;
     case DTYPE_Q5_K:
-        row_of(acc, from, panel, n, LAYOUT_Q5_K, block_q5_k);
+        row_of(acc, from, panel, n, layout_q5_k, block_q5_k);
         break;
     case DTYPE_Q6_K:
-        row_of(acc, from, panel, n, LAYOUT_Q6_K, block_q6_k);
+        row_of(acc, from, panel, n, layout_q6_k, block_q6_k);
         break;
     case DTYPE_IQ4_NL:
-        row_of(acc, from, panel, n, LAYOUT_IQ4_NL, block_iq4_nl);
+        row_of(acc, from, panel, n, layout_iq4_nl, block_iq4_nl);
         break;
     case DTYPE_IQ4_XS:
-        row_of(acc, from, panel, n, LAYOUT_IQ4_XS, block_iq4_xs);
+        row_of(acc, from, panel, n, layout_iq4_xs, block_iq4_xs);
         break;
     case DTYPE_MXFP4:
-        row_of(acc, from, panel, n, LAYOUT_MXFP4, block_mxfp4);
+        row_of(acc, from, panel, n, layout_mxfp4, block_mxfp4);
         break;
     case DTYPE_NVFP4:
-        row_of(acc, from, panel, n, LAYOUT_NVFP4, block_nvfp4);
+        row_of(acc, from, panel, n, layout_nvfp4, block_nvfp4);
         break;
     default:
         break;
