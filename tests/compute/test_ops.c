@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -275,6 +276,31 @@ static void test_device_keeps_within_its_scratch_size(void **state)
     assert_true(device_scratch_size(&absurd, 3) == SIZE_MAX);
 }
 
+static void test_device_refuses_a_level_that_is_not_there(void **state)
+{
+    (void)state;
+    const char *set = getenv("CARAT_CPU");
+    char *before = set ? mem_strdup(set, NULL) : NULL;
+    const struct device_options options = {.n_threads = 1};
+    struct carat_error err = {0};
+    struct device *dev = NULL;
+    setenv("CARAT_CPU", "abacus", 1);
+    assert_int_equal(device_new_cpu(&dev, &options, &err), CARAT_E_UNSUPPORTED);
+    assert_null(dev);
+    assert_non_null(strstr(err.text, "abacus"));
+    assert_non_null(strstr(err.text, "generic")); // what there is
+    setenv("CARAT_CPU", "generic", 1);
+    assert_int_equal(device_new_cpu(&dev, &options, &err), 0);
+    assert_string_equal(device_level(dev), "generic");
+    device_free(dev);
+    if (before) {
+        setenv("CARAT_CPU", before, 1);
+    } else {
+        unsetenv("CARAT_CPU");
+    }
+    mem_free(before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +312,7 @@ int main(void)
         cmocka_unit_test(test_embed_scales_rows),
         cmocka_unit_test(test_tensor_rows_is_a_view),
         cmocka_unit_test(test_device_new_survives_lack_of_memory),
+        cmocka_unit_test(test_device_refuses_a_level_that_is_not_there),
         cmocka_unit_test(test_device_keeps_within_its_scratch_size),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);

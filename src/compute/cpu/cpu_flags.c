@@ -15,7 +15,7 @@
 #include "base/os.h"
 #include "compute/cpu/cpu.h"
 
-#if defined(__x86_64__)
+#if defined(KERN_HAS_AVX2) || defined(KERN_HAS_AVX512)
 // Clang's builtin learned this name late.
 static bool has_f16c(void)
 {
@@ -31,7 +31,9 @@ static bool has_avx2(void)
     __builtin_cpu_init();
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
+#endif
 
+#if defined(KERN_HAS_AVX512)
 static bool has_avx512(void)
 {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -44,7 +46,7 @@ static bool has_avx512vnni(void)
 }
 #endif
 
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(KERN_HAS_NEON) && defined(__linux__)
 // Bits of the kernel's interface, spelled out because older headers lack them.
 static bool has_dotprod(void)
 {
@@ -55,7 +57,7 @@ static bool has_i8mm(void)
 {
     return has_dotprod() && (getauxval(AT_HWCAP2) >> 13 & 1) != 0; // HWCAP2_I8MM
 }
-#elif defined(__aarch64__) && defined(__APPLE__)
+#elif defined(KERN_HAS_NEON) && defined(__APPLE__)
 static bool has_feature(const char *name)
 {
     int value = 0;
@@ -71,6 +73,16 @@ static bool has_dotprod(void)
 static bool has_i8mm(void)
 {
     return has_dotprod() && has_feature("hw.optional.arm.FEAT_I8MM");
+}
+#elif defined(KERN_HAS_NEON)
+static bool has_dotprod(void)
+{
+    return false;
+}
+
+static bool has_i8mm(void)
+{
+    return false;
 }
 #endif
 
