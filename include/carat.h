@@ -241,7 +241,8 @@ struct carat_session_options {
                              slot in every sliding layer. 0: only the window itself is kept */
     size_t prefill_chunk; /* tokens evaluated together; 0: 512 */
     bool has_all_logits;  /* compute logits at every position, for on_tensor and nobody else */
-    carat_on_progress on_progress; /* while evaluating a long prompt, in tokens */
+    carat_on_progress on_progress; /* while evaluating a prompt, in tokens, layer by layer: it must
+                                      not call back into the engine */
     carat_on_tensor on_tensor;
     void *user; /* for both */
 };

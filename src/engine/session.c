@@ -17,6 +17,9 @@ struct carat_session {
     struct kv_cache kv;
     carat_token *tokens; // [context_max]
     size_t n_tokens;
+    // One past the newest position that was put into the cache's rings and may have pushed out an
+    // older one: at least n_tokens, more after a rewind or a chunk that was not finished.
+    size_t n_written;
     float *logits; // [n_vocab], of the last token when has_logits
     bool has_logits;
 };
@@ -131,15 +134,31 @@ static struct decoder_segment segment_for(struct carat_session *s, const carat_t
     };
 }
 
+static void note_written(struct carat_session *s, size_t n)
+{
+    size_t end = s->n_tokens + n;
+    s->n_written = end > s->n_written ? end : s->n_written;
+}
+
+static int fail_stopped(const struct carat_session *s, struct carat_error *err)
+{
+    return fail(err, CARAT_E_STOPPED, "reading the prompt was stopped after %zu tokens",
+                s->n_tokens);
+}
+
 // Evaluates one chunk; the timeline grows only when all went well.
 static int run_chunk(struct carat_session *s, const struct decoder_segment *segment,
                      struct carat_error *err)
 {
+    note_written(s, segment->n);
     pthread_mutex_lock(&s->engine->lock);
-    decoder_run(&s->engine->decoder, segment, 1);
+    bool is_done = decoder_run(&s->engine->decoder, segment, 1);
     int rc = device_wait(s->engine->device, err);
     pthread_mutex_unlock(&s->engine->lock);
     s->has_logits = false;
+    if (rc == 0 && !is_done) {
+        rc = fail_stopped(s, err);
+    }
     if (rc == 0) {
         memcpy(s->tokens + s->n_tokens, segment->tokens, segment->n * sizeof(carat_token));
         s->n_tokens += segment->n;
@@ -167,7 +186,21 @@ static size_t reusable(const struct carat_session *s, const struct carat_prompt 
     if (keep == p->n_tokens && !has_answer) {
         keep--;
     }
-    return kv_cache_can_rewind(&s->kv, s->n_tokens, keep) ? keep : 0;
+    return kv_cache_can_rewind(&s->kv, s->n_written, keep) ? keep : 0;
+}
+
+// A chunk of a prompt that somebody watches.
+struct reading {
+    struct carat_session *session;
+    uint64_t done, n, total; // before the chunk, in it, in all
+};
+
+static bool report_layer(void *user, size_t layer)
+{
+    const struct reading *r = user;
+    const struct carat_session_options *o = &r->session->options;
+    uint64_t part = r->n * (layer + 1) / r->session->engine->config.n_layers;
+    return o->on_progress(o->user, "reading", r->done + part, r->total);
 }
 
 int carat_session_sync(struct carat_session *s, const struct carat_prompt *p, size_t *reused,
@@ -185,6 +218,7 @@ int carat_session_sync(struct carat_session *s, const struct carat_prompt *p, si
         s->n_tokens = keep;
         s->has_logits = false;
     }
+    s->n_written = keep ? s->n_written : 0; // nothing that was there is needed again
     while (s->n_tokens < p->n_tokens) {
         size_t left = p->n_tokens - s->n_tokens;
         size_t n = left < s->options.prefill_chunk ? left : s->options.prefill_chunk;
@@ -192,6 +226,9 @@ int carat_session_sync(struct carat_session *s, const struct carat_prompt *p, si
         segment.logits = s->options.has_all_logits ? LOGITS_ALL
                          : n == left               ? LOGITS_LAST
                                                    : LOGITS_NONE;
+        struct reading reading = {s, s->n_tokens - keep, n, p->n_tokens - keep};
+        segment.on_layer = s->options.on_progress ? report_layer : NULL;
+        segment.layer_user = &reading;
         rc = run_chunk(s, &segment, err);
         if (rc) {
             return rc;
@@ -200,9 +237,7 @@ int carat_session_sync(struct carat_session *s, const struct carat_prompt *p, si
             !s->options.on_progress(s->options.user, "reading", s->n_tokens - keep,
                                     p->n_tokens - keep) &&
             s->n_tokens < p->n_tokens) {
-            return fail(err, CARAT_E_STOPPED,
-                        "reading the prompt was stopped after %zu of %zu tokens", s->n_tokens,
-                        p->n_tokens);
+            return fail_stopped(s, err);
         }
     }
     if (reused) {
@@ -305,6 +340,7 @@ static int decode_batch(struct carat_engine *engine, const struct carat_step *st
 {
     struct decoder_segment segments[DECODE_BATCH_MAX];
     for (size_t i = 0; i < n; i++) {
+        note_written(steps[i].session, 1);
         segments[i] = segment_for(steps[i].session, &steps[i].token, 1);
     }
     decoder_run(&engine->decoder, segments, n);

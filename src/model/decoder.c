@@ -181,7 +181,18 @@ static void output(const struct run *r, struct tensor x)
     }
 }
 
-void decoder_run(struct decoder *d, const struct decoder_segment *segments, size_t n_segments)
+static bool goes_on(const struct run *r, size_t layer)
+{
+    for (size_t i = 0; i < r->n_segments; i++) {
+        const struct decoder_segment *s = &r->segments[i];
+        if (s->on_layer && !s->on_layer(s->layer_user, layer)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool decoder_run(struct decoder *d, const struct decoder_segment *segments, size_t n_segments)
 {
     struct run r = {
         .d = d,
@@ -200,8 +211,12 @@ void decoder_run(struct decoder *d, const struct decoder_segment *segments, size
     fill_rope(&r);
     for (size_t i = 0; i < d->config->n_layers; i++) {
         layer_forward(&r, i, x);
+        if (i + 1 < d->config->n_layers && !goes_on(&r, i)) {
+            return false;
+        }
     }
     output(&r, x);
+    return true;
 }
 
 // ----------------------------------------------------------------------------------------- memory

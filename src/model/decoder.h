@@ -25,8 +25,11 @@ struct decoder_segment {
     // borrowed for the call. NULL only with LOGITS_NONE.
     void (*on_logits)(void *user, size_t position, const float *logits);
     carat_on_tensor on_tensor; // may be NULL
-    void *user;                // for on_logits
-    void *tensor_user;         // for on_tensor
+    // Called after each layer but the last; false stops the run. May be NULL.
+    bool (*on_layer)(void *user, size_t layer);
+    void *user;        // for on_logits
+    void *tensor_user; // for on_tensor
+    void *layer_user;  // for on_layer
 };
 
 struct decoder {
@@ -58,6 +61,8 @@ int decoder_reserve(struct decoder *d, size_t rows_max, size_t context_max,
 void decoder_release(struct decoder *d); // takes zeroed memory
 
 // Evaluates the segments together; the sum of n is at most rows_max. Their caches must have room.
-void decoder_run(struct decoder *d, const struct decoder_segment *segments, size_t n_segments);
+// False when on_layer stopped it: there are no logits then, and the caches hold nothing of use from
+// `first` on.
+bool decoder_run(struct decoder *d, const struct decoder_segment *segments, size_t n_segments);
 
 #endif

@@ -290,33 +290,77 @@ static void test_wrong_arguments_are_refused(void **state)
     carat_engine_close(e);
 }
 
-static bool stop_at_once(void *user, const char *what, uint64_t done, uint64_t total)
+// Stops at the first report of at least `limit` tokens.
+struct stopper {
+    uint64_t limit, done;
+    size_t n_reports;
+};
+
+static bool stop_at(void *user, const char *what, uint64_t done, uint64_t total)
 {
-    (void)what;
-    (void)total;
-    *(uint64_t *)user = done;
-    return false;
+    struct stopper *stopper = user;
+    assert_string_equal(what, "reading");
+    assert_true(done >= stopper->done);
+    assert_true(done <= total);
+    stopper->done = done;
+    stopper->n_reports++;
+    return done < stopper->limit;
 }
 
+// Whether it was stopped between chunks or inside one: whole chunks stay, and going on is right.
 static void test_stopped_prefill_keeps_what_is_done(void **state)
 {
     (void)state;
     carat_token tokens[N];
-    uint64_t done = 0;
-    size_t n = 0;
+    float want[384];
+    float got[384];
     fill_tokens(tokens, N, 8);
+    reference_logits(want, tokens, N);
     struct carat_engine *e = open_engine(1);
-    struct carat_session *s =
-        open_session(e, (struct carat_session_options){
-                            .prefill_chunk = 10, .on_progress = stop_at_once, .user = &done});
-    struct carat_prompt *prompt = NULL;
-    assert_int_equal(carat_prompt_from_tokens(&prompt, e, tokens, N, NULL), 0);
-    assert_int_equal(carat_session_sync(s, prompt, NULL, NULL), CARAT_E_STOPPED);
-    assert_int_equal(done, 10);
-    carat_session_tokens(s, &n);
-    assert_int_equal(n, 10);
-    carat_prompt_free(prompt);
-    carat_session_free(s);
+    static const uint64_t limits[] = {0, 3, 10, 17, 20, 47};
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        struct stopper stopper = {.limit = limits[i]};
+        size_t n = 0;
+        struct carat_session *s =
+            open_session(e, (struct carat_session_options){
+                                .prefill_chunk = 10, .on_progress = stop_at, .user = &stopper});
+        struct carat_prompt *prompt = NULL;
+        assert_int_equal(carat_prompt_from_tokens(&prompt, e, tokens, N, NULL), 0);
+        assert_int_equal(carat_session_sync(s, prompt, NULL, NULL), CARAT_E_STOPPED);
+        carat_session_tokens(s, &n);
+        assert_int_equal(n, limits[i] / 10 * 10);
+        assert_null(carat_session_logits(s));
+        stopper = (struct stopper){.limit = UINT64_MAX};
+        assert_int_equal(carat_session_sync(s, prompt, NULL, NULL), 0);
+        assert_true(stopper.n_reports > N / 10);
+        copy_logits(got, s);
+        assert_memory_equal(got, want, sizeof(want));
+        carat_prompt_free(prompt);
+        carat_session_free(s);
+    }
+    carat_engine_close(e);
+}
+
+// What a rewind leaves in the ring's place is gone, however short the timeline is by then.
+static void test_rewinding_twice_does_not_use_what_was_overwritten(void **state)
+{
+    (void)state;
+    carat_token tokens[N];
+    float want[384];
+    float got[384];
+    fill_tokens(tokens, N, 9);
+    struct carat_engine *e = open_engine(1);
+    for (size_t back = 1; back <= 24; back++) {
+        struct carat_session *s =
+            open_session(e, (struct carat_session_options){.rewind_max = 12, .prefill_chunk = 4});
+        sync_tokens(s, e, tokens, N);
+        sync_tokens(s, e, tokens, N - 10);
+        sync_tokens(s, e, tokens, N - 10 - back);
+        reference_logits(want, tokens, N - 10 - back);
+        copy_logits(got, s);
+        assert_memory_equal(got, want, sizeof(want));
+        carat_session_free(s);
+    }
     carat_engine_close(e);
 }
 
@@ -387,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_full_context_is_an_error_and_loses_nothing),
         cmocka_unit_test(test_wrong_arguments_are_refused),
         cmocka_unit_test(test_stopped_prefill_keeps_what_is_done),
+        cmocka_unit_test(test_rewinding_twice_does_not_use_what_was_overwritten),
         cmocka_unit_test(test_decoding_allocates_nothing_and_estimate_holds),
         cmocka_unit_test(test_open_survives_every_failing_allocation),
     };
