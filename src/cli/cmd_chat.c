@@ -196,7 +196,6 @@ static void take_turn(struct chat *c, const struct buf *text)
     struct carat_error err;
     struct answer answer = {.calls = NULL};
     size_t n_before = c->conversation.n;
-    os_clear_interrupt();
     int rc = conversation_add_text(&c->conversation, "user", text->data, text->size, &err);
     rc = rc ? rc : answer_turn(c, &answer, &err);
     if (rc == 0) {
@@ -204,7 +203,9 @@ static void take_turn(struct chat *c, const struct buf *text)
     }
     bool is_empty = answer.stop == CARAT_STOP_USER && answer.text.size == 0;
     rc = rc || is_empty ? rc : keep_answer(c, &answer, &err);
-    if (rc && rc != CARAT_E_FULL && !(rc == CARAT_E_STOPPED && c->is_terminal)) {
+    if (rc == CARAT_E_STOPPED && c->is_terminal) {
+        say_plain("[stopped; your message was not taken]\n");
+    } else if (rc && rc != CARAT_E_FULL) {
         say("%s", err.text);
     }
     c->has_failed = c->has_failed || rc != 0;
@@ -212,9 +213,6 @@ static void take_turn(struct chat *c, const struct buf *text)
         c->conversation.n = n_before;
     }
     answer_release(&answer);
-    if (c->is_terminal) {
-        os_clear_interrupt();
-    }
 }
 
 // ---------------------------------------------------------------------------------- slash commands
@@ -401,6 +399,9 @@ static int converse(struct chat *c, struct carat_error *err)
         greet(c);
     }
     while (!c->is_over && c->out->failed_errno == 0) {
+        if (c->is_terminal) {
+            os_clear_interrupt(); // from here on Ctrl-C is about the next message
+        }
         enum line_result result = line_editor_read(editor, "> ", &line, err);
         if (result == LINE_FAILED) {
             rc = err->status;
@@ -418,7 +419,7 @@ static int converse(struct chat *c, struct carat_error *err)
             continue;
         }
         take_line(c, &line);
-        if (os_interrupted()) { // only without a terminal: there it is cleared after each turn
+        if (os_interrupted() && !c->is_terminal) {
             rc = fail(err, CARAT_E_STOPPED, "interrupted");
             break;
         }

@@ -230,6 +230,10 @@ class Terminal:
         self.seen = self.seen[found.end():]
         return before
 
+    def wait_for_prompt(self):
+        self.wait_for(r"\n(\x1b\[\?2004h)?> ")  # the sequence asks to mark what is pasted
+        time.sleep(0.2)  # the editor takes over the keyboard just after it has shown the prompt
+
     def send(self, text):
         os.write(self.fd, text.encode("utf-8"))
 
@@ -253,38 +257,48 @@ class Terminal:
 
 
 class ChatOnATerminal(CommandTest):
-    PROMPT = r"\n(\x1b\[\?2004h)?> "  # the sequence asks the terminal to mark what is pasted
     def test_a_conversation(self):
         terminal = Terminal("chat", *GREEDY)
         terminal.wait_for(r"/help")
-        terminal.wait_for(self.PROMPT)
+        terminal.wait_for_prompt()
         terminal.send("What is the capital of France?\r")
         terminal.wait_for("Paris")
-        terminal.wait_for(self.PROMPT)
+        terminal.wait_for_prompt()
         terminal.send("\x04")
         self.assertEqual(terminal.exit_code(), 0)
 
     def test_interrupt_stops_the_answer_not_the_program(self):
         terminal = Terminal("chat", *GREEDY, *stop_biases())
-        terminal.wait_for(self.PROMPT)
+        terminal.wait_for_prompt()
         for _ in range(2):
             terminal.send("Hello\r")
-            terminal.wait_for(r"Hello\s")
-            terminal.wait_for(r"\w+")
+            terminal.wait_for(r"Hello\r\n\S*l")  # the line's echo, and the end of editing
+            terminal.wait_for(r"\w+ \w+")
             terminal.send("\x03")
             terminal.wait_for(r"\[stopped\]")
-            terminal.wait_for(self.PROMPT)
+            terminal.wait_for_prompt()
         terminal.send("/stats\r")
         terminal.wait_for("statistics are on")
         terminal.send("/quit\r")
         self.assertEqual(terminal.exit_code(), 0)
 
+    def test_interrupt_before_the_first_word_stops_too(self):
+        terminal = Terminal("chat", *GREEDY, *stop_biases())
+        terminal.wait_for_prompt()
+        terminal.send("Hello\r")
+        terminal.wait_for(r"Hello\r\n\S*l")
+        terminal.send("\x03")
+        terminal.wait_for(r"\[stopped")
+        terminal.wait_for_prompt()
+        terminal.send("\x04")
+        self.assertEqual(terminal.exit_code(), 0)
+
     def test_interrupt_at_the_prompt_drops_the_line(self):
         terminal = Terminal("chat", *GREEDY)
-        terminal.wait_for(self.PROMPT)
+        terminal.wait_for_prompt()
         terminal.send("never sent\x03")
         terminal.wait_for("Ctrl-D")
-        terminal.wait_for(self.PROMPT)
+        terminal.wait_for_prompt()
         terminal.send("/quit\r")
         self.assertEqual(terminal.exit_code(), 0)
 
