@@ -111,6 +111,19 @@ static int check_tokens(const struct carat_session *s, const carat_token *tokens
     return 0;
 }
 
+// A sync that was stopped inside a chunk may have pushed keys out of the rings that the next token
+// would need; only another sync can tell, and start over.
+static int check_can_append(const struct carat_session *s, struct carat_error *err)
+{
+    if (kv_cache_can_rewind(&s->kv, s->n_written, s->n_tokens)) {
+        return 0;
+    }
+    return fail(err, CARAT_E_ARGUMENT,
+                "the reading of a prompt was stopped midway: sync the session before anything is "
+                "appended to its %zu tokens",
+                s->n_tokens);
+}
+
 static void keep_logits(void *user, size_t position, const float *logits)
 {
     struct carat_session *s = user;
@@ -287,6 +300,7 @@ int carat_session_score(struct carat_session *s, const carat_token *tokens, size
                         float *logprobs, struct carat_error *err)
 {
     int rc = check_tokens(s, tokens, n, s->n_tokens, err);
+    rc = rc ? rc : check_can_append(s, err);
     if (rc || n == 0) {
         return rc;
     }
@@ -328,6 +342,7 @@ static int check_steps(const struct carat_step *steps, size_t n, struct carat_er
         }
         int rc =
             check_tokens(steps[i].session, &steps[i].token, 1, steps[i].session->n_tokens, err);
+        rc = rc ? rc : check_can_append(steps[i].session, err);
         if (rc) {
             return rc;
         }
