@@ -31,7 +31,7 @@ run:
 	@tools/setup.sh run
 	@$(MAKE) --no-print-directory build
 	@echo '> $(PROMPT)' >&2
-	@$(B)/carat run --temperature 0 --stats "$(PROMPT)"
+	@$(B)/carat run --temperature 0 --stats "$(PROMPT)" </dev/null
 
 test:
 	@tools/setup.sh test

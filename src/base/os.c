@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -618,6 +619,12 @@ void os_suspend(void)
 bool os_is_terminal(int fd)
 {
     return isatty(fd) == 1;
+}
+
+bool os_wait_readable(int fd, int milliseconds)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return poll(&p, 1, milliseconds) != 0;
 }
 
 size_t os_terminal_columns(int fd)

@@ -62,6 +62,8 @@ void os_clear_interrupt(void);
 void os_suspend(void);
 
 bool os_is_terminal(int fd);
+// Waits at most that long for something to read: data, the end of the file, or an error.
+bool os_wait_readable(int fd, int milliseconds);
 size_t os_terminal_columns(int fd); // 80 when unknown
 
 #endif

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define INPUT_SIZE_MAX ((size_t)64 << 20)
+#define PATIENCE_MS    3000 // with an input that says nothing, before that is remarked upon
 
 struct run_options {
     const char *system;
@@ -121,6 +122,9 @@ static int read_prompt(struct buf *out, const struct run_input *in, const struct
     int rc = 0;
     bool is_taken = o->messages && strcmp(o->messages, "-") == 0;
     if (in->takes_stdin && !is_taken) {
+        if (!os_wait_readable(0, PATIENCE_MS) && !o->is_quiet) {
+            say_plain("[waiting for standard input to end; </dev/null leaves it out]");
+        }
         rc = os_read_file(&piped, "-", INPUT_SIZE_MAX, err);
     }
     if (rc == 0) {

@@ -3,6 +3,7 @@
 
 #include "base/os.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,8 +31,8 @@ static void draw(struct progress *p, uint64_t done, uint64_t total, double now)
     } else {
         snprintf(speed, sizeof(speed), "%.0f %s/s", rate, p->unit ? p->unit : "tokens");
     }
-    fprintf(stderr, "\r\033[K%s [%s] %3.0f%%  %s  %.0f s left", p->what, bar, share * 100, speed,
-            left);
+    fprintf(stderr, "\r\033[K%s [%s] %3.0f%%  %s  %.0f:%02.0f left", p->what, bar, share * 100,
+            speed, floor(left / 60), floor(fmod(left, 60)));
     fflush(stderr);
     p->drawn = now;
     p->is_drawn = true;

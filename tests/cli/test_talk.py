@@ -37,6 +37,14 @@ class Run(CommandTest):
         joined = carat("run", "What is the capital\n\nof France?", *GREEDY, "--json")
         self.assertEqual(json.loads(both.out)["content"], json.loads(joined.out)["content"])
 
+    def test_an_input_that_never_ends_is_remarked_upon(self):
+        process = subprocess.Popen([CARAT, "run", "Hello", *GREEDY], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertIn(b"standard input", process.stderr.readline())
+        out, _ = process.communicate(b"there", timeout=30)
+        self.assertEqual(process.returncode, 0)
+        self.assertEqual(out.decode(), carat("run", "Hello", *GREEDY, stdin="there").out)
+
     def test_prompt_after_dashes_may_look_like_anything(self):
         self.assertEqual(carat("run", *GREEDY, "--max-tokens", "4", "--", "--help").code, 0)
         self.assertEqual(carat("run", *GREEDY, "--max-tokens", "4", "--", "a/b.gguf").code, 0)
