@@ -94,7 +94,7 @@ static double time_linear(struct device *dev, const struct weight *w, size_t n_r
     struct tensor y = tensor_make(test_alloc(n_rows * w->rows * 4), n_rows, w->rows);
     rng_fill(&rng, x.data, n_rows * COLUMNS);
     op_linear(dev, &y, x, &w, 1);
-    double best = INFINITY;
+    double best = (double)INFINITY;
     const double begin = os_seconds();
     for (double now = begin; now - begin < seconds_min;) {
         const double before = now;
@@ -157,7 +157,7 @@ static double time_attend(struct device *dev, const struct kv_view *kv, size_t n
     struct tensor out = tensor_make(test_alloc(n_rows * columns * 4), n_rows, columns);
     rng_fill(&rng, q.data, n_rows * columns);
     op_attend(dev, out, q, kv, n_heads, first);
-    double best = INFINITY;
+    double best = (double)INFINITY;
     const double begin = os_seconds();
     for (double now = begin; now - begin < seconds_min;) {
         const double before = now;
