@@ -20,16 +20,8 @@ fi
 "$ninja" -C "$build"
 "$meson" test -C "$build" --no-rebuild --print-errorlogs
 
-has_flag() { grep -qw "$1" /proc/cpuinfo 2>/dev/null; }
-levels=generic
-case $(uname -m) in
-x86_64)
-    ! has_flag avx2 || levels="$levels avx2"
-    ! has_flag avx512bw || levels="$levels avx512"
-    ! has_flag avx512_vnni || levels="$levels avx512vnni"
-    ;;
-aarch64 | arm64) levels="$levels neon" ;;
-esac
+# The checker's lines begin with the levels that this machine and build have.
+levels=$("$build"/tests/compute/check_kernels | awk '/comparisons/ { print $1 }')
 
 for level in $levels; do
     echo "== compute and golden tests, CARAT_CPU=$level"
@@ -42,8 +34,19 @@ if command -v qemu-aarch64 >/dev/null && command -v aarch64-linux-gnu-gcc >/dev/
     echo "== arm64 kernels under emulation"
     [ -e build-aarch64/build.ninja ] ||
         "$meson" setup build-aarch64 --cross-file cross/aarch64-linux-gnu.ini >/dev/null
-    "$ninja" -C build-aarch64 tests/compute/check_kernels >/dev/null
-    qemu-aarch64 -L /usr/aarch64-linux-gnu build-aarch64/tests/compute/check_kernels
+    "$ninja" -C build-aarch64 tests/compute/check_kernels carat >/dev/null
+    arm64() { qemu-aarch64 -L /usr/aarch64-linux-gnu "$@"; }
+    arm64_levels=$(arm64 build-aarch64/tests/compute/check_kernels | tee /dev/stderr |
+        awk '/comparisons/ && !/^generic/ { print $1 }')
+    for level in $arm64_levels; do
+        echo "goldens on arm64, CARAT_CPU=$level"
+        CARAT_CPU=$level arm64 build-aarch64/carat verify tests/data/fixtures/unified-text \
+            tests/data/fixtures/quant >build-aarch64/verify.txt || {
+            cat build-aarch64/verify.txt
+            exit 1
+        }
+        tail -n 1 build-aarch64/verify.txt
+    done
 else
     echo "== arm64 kernels: skipped, qemu-user or the cross compiler is not there"
 fi
