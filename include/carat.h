@@ -145,7 +145,7 @@ CARAT_API void carat_detokenizer_free(struct carat_detokenizer *d);
 
 enum carat_part_type {
     CARAT_PART_TEXT = 0,
-    CARAT_PART_JSON,  /* the one part of a tool message: the result is this JSON value, not a text */
+    CARAT_PART_JSON, /* the one part of a tool message: the result is this JSON value, not a text */
     CARAT_PART_IMAGE, /* a placeholder so far: rendered, not yet evaluated */
     CARAT_PART_AUDIO,
     CARAT_PART_VIDEO,
