@@ -182,9 +182,11 @@ static void verify_argument(struct report *r, const char *folder)
 {
     struct carat_error err;
     int rc = 0;
-    if (!os_is_directory(folder)) {
-        rc = fail(&err, CARAT_E_IO, "%s: %s", folder,
-                  os_exists(folder) ? "expected a folder, found a file" : "no such folder");
+    if (os_is_file(folder)) {
+        // A README among the folders that the shell made of a pattern.
+        say("%s: passed over: expected a folder, found a file", folder);
+    } else if (!os_is_directory(folder)) {
+        rc = fail(&err, CARAT_E_IO, "%s: no such folder", folder);
     } else if (!verify_folder(r, folder, ASKED_BY_NAME)) {
         rc = verify_below(r, folder, &err);
     }

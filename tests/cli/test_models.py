@@ -158,6 +158,12 @@ class Verify(CommandTest):
         self.assertRegex(result.out, r"out\.hidden\.0 .* largest error .* tolerance")
         self.assertRegex(result.out.splitlines()[-1], r"^[1-9]\d* passed, 0 failed$")
 
+    def test_a_file_among_the_folders_is_passed_over(self):
+        result = carat("verify", f"{DATA}/README.md", f"{DATA}/fixtures/tokenizer")
+        self.assertEqual(result.code, 0)
+        self.assertIn("README.md: passed over", result.err)
+        self.assertEqual(carat("verify", f"{DATA}/README.md").code, 1)  # nothing was shown
+
     def test_a_wrong_number_is_found(self):
         copy = self.path("elsewhere")
         shutil.copytree(f"{DATA}/fixtures/unified-text", copy)
