@@ -174,6 +174,11 @@ void op_add(struct device *dev, struct tensor out, struct tensor a, struct tenso
     dev->ops->add(dev, out, a, b, scale);
 }
 
+void op_scale(struct device *dev, struct tensor x, float factor)
+{
+    dev->ops->scale(dev, x, factor);
+}
+
 void op_softcap(struct device *dev, struct tensor x, float cap)
 {
     assert(cap > 0);

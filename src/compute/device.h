@@ -3,13 +3,13 @@
 // a device carries them out at once (CPU) or records them. Operations return nothing: shapes were
 // checked when the run was planned, and a device keeps its first failure for device_wait.
 //
-// All activations are f32. A row's value depends on that row alone: not on how many rows are computed
-// together, on threads, or on where a chunk begins.
+// All activations are f32. A row's value depends on that row alone: not on how many rows are
+// computed together, on threads, or on where a chunk begins.
 #ifndef CARAT_COMPUTE_DEVICE_H
 #define CARAT_COMPUTE_DEVICE_H
 
-#include "formats/dtype.h"
 #include "carat.h"
+#include "formats/dtype.h"
 
 struct device;
 
@@ -20,20 +20,20 @@ struct device_options {
 
 int device_new_cpu(struct device **out, const struct device_options *options,
                    struct carat_error *err);
-void device_free(struct device *dev); // takes NULL
+void device_free(struct device *dev);               // takes NULL
 const char *device_level(const struct device *dev); // kernels in use: "avx2", ...
 size_t device_threads(const struct device *dev);
 // The first failure since the last call, or 0; waits until everything is done.
 int device_wait(struct device *dev, struct carat_error *err);
 
-// Scratch the operations need besides their operands. Must be reserved before the first op; ops never
-// allocate. Reserving more than before grows it.
+// Scratch the operations need besides their operands. Must be reserved before the first op; ops
+// never allocate. Reserving more than before grows it.
 struct device_limits {
-    size_t rows_max;     // rows of x in one op_linear
-    size_t columns_max;  // columns of x in one op_linear
+    size_t rows_max;    // rows of x in one op_linear
+    size_t columns_max; // columns of x in one op_linear
     size_t head_dim_max;
-    size_t heads_max;    // query heads of one op_attend
-    size_t keys_max;     // longest context (full layers)
+    size_t heads_max; // query heads of one op_attend
+    size_t keys_max;  // longest context (full layers)
 };
 size_t device_scratch_size(const struct device_limits *limits, size_t n_threads);
 int device_reserve(struct device *dev, const struct device_limits *limits, struct carat_error *err);
@@ -62,8 +62,8 @@ struct weight {
 };
 
 // out[i] = scale * row tokens[i] of w. [n, w.columns]
-void op_embed(struct device *dev, struct tensor out, const struct weight *w,
-              const int32_t *tokens, float scale);
+void op_embed(struct device *dev, struct tensor out, const struct weight *w, const int32_t *tokens,
+              float scale);
 
 // RMSNorm of each group of `group` columns (group = columns: the whole row; head_dim: per head):
 // out = x / sqrt(mean(x^2) + eps) * w. w [group] may be NULL: then no weight. out may be x.
@@ -85,24 +85,24 @@ void op_rope_table(struct device *dev, float *table, const float *inv_freq, size
 void op_rope(struct device *dev, struct tensor x, size_t head_dim, const float *table,
              size_t n_pairs);
 
-// One layer's kv cache as operations see it. Rows of head_dim values in `type` (F32, F16, Q8_0), each
-// head's rows contiguous: head h, slot s at base + (h * capacity + s) * row_size.
-// Position p is in slot p % capacity. While a chunk of n tokens is evaluated, a ring's (window > 0)
-// new rows are kept in recent_* (slot i = i-th token of the chunk) and enter the ring afterwards, so
-// that the first token of a chunk still finds the keys that the last one pushes out.
+// One layer's kv cache as operations see it. Rows of head_dim values in `type` (F32, F16, Q8_0),
+// each head's rows contiguous: head h, slot s at base + (h * capacity + s) * row_size. Position p
+// is in slot p % capacity. While a chunk of n tokens is evaluated, a ring's (window > 0) new rows
+// are kept in recent_* (slot i = i-th token of the chunk) and enter the ring afterwards, so that
+// the first token of a chunk still finds the keys that the last one pushes out.
 struct kv_view {
     enum dtype type;
     size_t row_size;
     size_t n_heads;
     size_t head_dim;
     size_t capacity;
-    size_t window;          // 0: no window, and capacity is the context
-    uint8_t *keys;          // NULL: a key is rebuilt as rope(value * key_norm), model.md section 4.1
+    size_t window; // 0: no window, and capacity is the context
+    uint8_t *keys; // NULL: a key is rebuilt as rope(value * key_norm), model.md section 4.1
     uint8_t *values;
-    uint8_t *recent_keys;   // [n_heads][recent_capacity] rows; only when window > 0
+    uint8_t *recent_keys; // [n_heads][recent_capacity] rows; only when window > 0
     uint8_t *recent_values;
     size_t recent_capacity;
-    const float *key_norm;  // [head_dim], only when keys is NULL
+    const float *key_norm;   // [head_dim], only when keys is NULL
     const float *rope_table; // [capacity, n_pairs, 2] by position, only when keys is NULL
     size_t n_pairs;
 };
@@ -112,10 +112,10 @@ void op_kv_store(struct device *dev, const struct kv_view *kv, struct tensor k, 
                  size_t first);
 // Moves the chunk's rows from recent_* into the ring. Nothing to do when window is 0.
 void op_kv_commit(struct device *dev, const struct kv_view *kv, size_t first, size_t n);
-// Causal attention for a chunk whose rows were stored: query row i is at position first + i and sees
-// positions j <= first + i, and j > first + i - window where there is a window. Scores are plain dot
-// products (scale 1); query head h reads kv head h / (n_query_heads / n_heads). Softmax in f32.
-// q, out: [n, n_query_heads * head_dim].
+// Causal attention for a chunk whose rows were stored: query row i is at position first + i and
+// sees positions j <= first + i, and j > first + i - window where there is a window. Scores are
+// plain dot products (scale 1); query head h reads kv head h / (n_query_heads / n_heads). Softmax
+// in f32. q, out: [n, n_query_heads * head_dim].
 void op_attend(struct device *dev, struct tensor out, struct tensor q, const struct kv_view *kv,
                size_t n_query_heads, size_t first);
 
@@ -123,6 +123,8 @@ void op_attend(struct device *dev, struct tensor out, struct tensor q, const str
 void op_geglu(struct device *dev, struct tensor out, struct tensor gate, struct tensor up);
 // out = (a + b) * scale. out may be a.
 void op_add(struct device *dev, struct tensor out, struct tensor a, struct tensor b, float scale);
+// x = x * factor, in place.
+void op_scale(struct device *dev, struct tensor x, float factor);
 // x = cap * tanh(x / cap), in place.
 void op_softcap(struct device *dev, struct tensor x, float cap);
 

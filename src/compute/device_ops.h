@@ -33,6 +33,7 @@ struct device_ops {
     void (*geglu)(struct device *dev, struct tensor out, struct tensor gate, struct tensor up);
     void (*add)(struct device *dev, struct tensor out, struct tensor a, struct tensor b,
                 float scale);
+    void (*scale)(struct device *dev, struct tensor x, float factor);
     void (*softcap)(struct device *dev, struct tensor x, float cap);
 };
 

@@ -39,7 +39,7 @@ static void trace(const struct run *r, const char *name, int layer, struct tenso
 
 static void embed(const struct run *r, struct tensor x)
 {
-    float scale = sqrtf((float)r->d->config->hidden_size);
+    float scale = sqrtf((float)r->d->config->hidden_size) * r->d->weights->embed_factor;
     size_t row = 0;
     for (size_t i = 0; i < r->n_segments; i++) {
         const struct decoder_segment *s = &r->segments[i];
@@ -61,6 +61,23 @@ static void fill_rope(const struct run *r)
                       w->n_pairs_full, s->first, s->n);
         kv_cache_fill_rope(s->kv, w->rope_full, s->first + s->n);
         row += s->n;
+    }
+}
+
+// Products of x with matrices of one layer, and their factors.
+static void linear(const struct run *r, const struct layer_weights *l,
+                   const enum tensor_role *roles, size_t n, const struct tensor *outs,
+                   struct tensor x)
+{
+    const struct weight *weights[OP_LINEAR_MAX];
+    for (size_t i = 0; i < n; i++) {
+        weights[i] = &l->matrix[roles[i]];
+    }
+    op_linear(r->dev, outs, x, weights, n);
+    for (size_t i = 0; i < n; i++) {
+        if (l->factor[roles[i]] != 1.0f) {
+            op_scale(r->dev, outs[i], l->factor[roles[i]]);
+        }
     }
 }
 
@@ -94,8 +111,8 @@ static void attention(const struct run *r, size_t layer, struct tensor h)
     struct tensor attended = view(r, d->attended, q.columns);
 
     const struct tensor outs[] = {q, k, v};
-    const struct weight *weights[] = {&l->matrix[ROLE_Q], &l->matrix[ROLE_K], &l->matrix[ROLE_V]};
-    op_linear(r->dev, outs, h, weights, l->has_shared_kv_vector ? 2 : 3);
+    static const enum tensor_role qkv[] = {ROLE_Q, ROLE_K, ROLE_V};
+    linear(r, l, qkv, l->has_shared_kv_vector ? 2 : 3, outs, h);
 
     op_norm(r->dev, q, q, l->vector[ROLE_Q_NORM], head_dim, r->eps);
     op_rope(r->dev, q, head_dim, rope, n_pairs);
@@ -108,8 +125,8 @@ static void attention(const struct run *r, size_t layer, struct tensor h)
     }
     attend(r, layer, q, k, v, attended);
 
-    const struct weight *o = &l->matrix[ROLE_O];
-    op_linear(r->dev, &h, attended, &o, 1);
+    static const enum tensor_role o[] = {ROLE_O};
+    linear(r, l, o, 1, &h, attended);
 }
 
 static void feed_forward(const struct run *r, const struct layer_weights *l, struct tensor h)
@@ -117,11 +134,11 @@ static void feed_forward(const struct run *r, const struct layer_weights *l, str
     struct tensor gate = view(r, r->d->gate, l->matrix[ROLE_GATE].rows);
     struct tensor up = view(r, r->d->up, l->matrix[ROLE_UP].rows);
     const struct tensor outs[] = {gate, up};
-    const struct weight *weights[] = {&l->matrix[ROLE_GATE], &l->matrix[ROLE_UP]};
-    const struct weight *down = &l->matrix[ROLE_DOWN];
-    op_linear(r->dev, outs, h, weights, 2);
+    static const enum tensor_role gate_up[] = {ROLE_GATE, ROLE_UP};
+    static const enum tensor_role down[] = {ROLE_DOWN};
+    linear(r, l, gate_up, 2, outs, h);
     op_geglu(r->dev, gate, gate, up);
-    op_linear(r->dev, &h, gate, &down, 1);
+    linear(r, l, down, 1, &h, gate);
 }
 
 static void layer_forward(const struct run *r, size_t layer, struct tensor x)
@@ -152,6 +169,9 @@ static void head(const struct run *r, const struct decoder_segment *s, struct te
         struct tensor logits = tensor_make(d->logits, n, d->config->n_vocab);
         const struct weight *w = &d->weights->head;
         op_linear(r->dev, &logits, tensor_rows(x, row, n), &w, 1);
+        if (d->weights->head_factor != 1.0f) {
+            op_scale(r->dev, logits, d->weights->head_factor);
+        }
         if (d->config->softcap > 0) {
             op_softcap(r->dev, logits, d->config->softcap);
         }

@@ -138,24 +138,29 @@ static int check_tensor(const struct binder *b, const struct source_tensor *t, s
     return 0;
 }
 
-// NVFP4 and scaled checkpoints keep a factor beside the tensor; ignoring it would give wrong
-// numbers.
-static int refuse_scale(struct binder *b, struct carat_error *err)
+// NVFP4 files may keep a factor for a whole tensor beside it, as "<name>.scale" with or without the
+// ".weight" in between (gguf.md section 3). 1 where there is none.
+static int read_factor(struct binder *b, float *out, struct carat_error *err)
 {
-    char scale[176];
-    snprintf(scale, sizeof(scale), "%s.scale", b->name);
-    const struct source_tensor *found = source_find(b->source, scale);
+    char name[176];
+    snprintf(name, sizeof(name), "%s.scale", b->name);
+    const struct source_tensor *t = source_find(b->source, name);
     size_t n = strlen(b->name);
-    if (!found && n > 7 && strcmp(b->name + n - 7, ".weight") == 0) {
-        snprintf(scale, sizeof(scale), "%.*s.scale", (int)(n - 7), b->name);
-        found = source_find(b->source, scale);
+    if (!t && n > 7 && strcmp(b->name + n - 7, ".weight") == 0) {
+        snprintf(name, sizeof(name), "%.*s.scale", (int)(n - 7), b->name);
+        t = source_find(b->source, name);
     }
-    if (found) {
+    *out = 1;
+    if (!t) {
+        return 0;
+    }
+    if (t->type != DTYPE_F32 || t->size != sizeof(float)) {
         return fail(err, CARAT_E_UNSUPPORTED,
-                    "%s: tensor '%s' comes with a separate factor '%s', which this version of "
-                    "carat does not apply",
-                    source_path(b->source), b->name, scale);
+                    "%s: tensor '%s': expected one value of type F32, found %llu bytes of %s",
+                    source_path(b->source), name, (unsigned long long)t->size,
+                    dtypes[t->type].name);
     }
+    memcpy(out, t->data, sizeof(*out));
     return 0;
 }
 
@@ -171,8 +176,8 @@ static struct weight weight_view(const struct source_tensor *t, uint64_t first, 
     };
 }
 
-static int bind_matrix(struct binder *b, struct weight *out, enum tensor_role role, size_t layer,
-                       bool is_optional, struct carat_error *err)
+static int bind_matrix(struct binder *b, struct weight *out, float *factor, enum tensor_role role,
+                       size_t layer, bool is_optional, struct carat_error *err)
 {
     const char *name = tensor_name(b, role, layer);
     const struct source_tensor *t = source_find(b->source, name);
@@ -184,7 +189,7 @@ static int bind_matrix(struct binder *b, struct weight *out, enum tensor_role ro
     struct shape want = role_shape(role, b->config, layer);
     int rc = check_tensor(b, t, want, err);
     if (rc == 0) {
-        rc = refuse_scale(b, err);
+        rc = read_factor(b, factor, err);
     }
     size_t row_size = 0;
     if (rc == 0 && !dtype_row_size(&row_size, t->type, want.columns)) {
@@ -250,7 +255,7 @@ static int bind_fused_qkv(struct binder *b, struct layer_weights *l, size_t laye
     size_t row_size = 0;
     int rc = check_tensor(b, t, want, err);
     if (rc == 0) {
-        rc = refuse_scale(b, err);
+        rc = read_factor(b, &l->factor[ROLE_Q], err);
     }
     if (rc == 0 && !dtype_row_size(&row_size, t->type, want.columns)) {
         rc = fail(err, CARAT_E_FORMAT, "%s: tensor '%s': rows of %llu values do not fit type %s",
@@ -268,6 +273,8 @@ static int bind_fused_qkv(struct binder *b, struct layer_weights *l, size_t laye
     b->w->file_size += t->size;
     b->w->n_parameters += want.rows * want.columns;
     b->params_by_type[t->type] += want.rows * want.columns;
+    l->factor[ROLE_K] = l->factor[ROLE_Q];
+    l->factor[ROLE_V] = l->factor[ROLE_Q];
     *found = true;
     return 0;
 }
@@ -292,7 +299,8 @@ static int bind_layer(struct binder *b, size_t layer, struct carat_error *err)
         }
         rc = tensor_table[role].is_vector
                  ? bind_vector(b, &l->vector[role], (enum tensor_role)role, layer, err)
-                 : bind_matrix(b, &l->matrix[role], (enum tensor_role)role, layer, false, err);
+                 : bind_matrix(b, &l->matrix[role], &l->factor[role], (enum tensor_role)role, layer,
+                               false, err);
     }
     if (rc == 0) {
         l->scale = l->vector[ROLE_LAYER_SCALE][0];
@@ -373,12 +381,13 @@ static int bind_rope(struct binder *b, struct carat_error *err)
 static int bind_all(struct binder *b, struct carat_error *err)
 {
     struct weights *w = b->w;
-    int rc = bind_matrix(b, &w->embed, ROLE_EMBED, 0, false, err);
+    int rc = bind_matrix(b, &w->embed, &w->embed_factor, ROLE_EMBED, 0, false, err);
     if (rc) {
         return rc;
     }
     w->head = w->embed;
-    rc = bind_matrix(b, &w->head, ROLE_HEAD, 0, true, err);
+    w->head_factor = w->embed_factor;
+    rc = bind_matrix(b, &w->head, &w->head_factor, ROLE_HEAD, 0, true, err);
     if (rc == 0) {
         rc = bind_vector(b, &w->norm, ROLE_NORM, 0, err);
     }

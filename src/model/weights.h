@@ -39,6 +39,7 @@ extern const struct tensor_info tensor_table[ROLE_COUNT];
 
 struct layer_weights {
     struct weight matrix[ROLE_COUNT]; // by role; columns == 0: absent
+    float factor[ROLE_COUNT];         // what a matrix's products are multiplied by, mostly 1
     const float *vector[ROLE_COUNT];
     float scale; // of the whole residual stream, at the layer's end
     bool is_sliding;
@@ -48,6 +49,8 @@ struct layer_weights {
 struct weights {
     struct weight embed;
     struct weight head;
+    float embed_factor;
+    float head_factor;
     const float *norm;
     float *rope_full;    // inverse frequencies [n_pairs_full]
     float *rope_sliding; // [n_pairs_sliding]

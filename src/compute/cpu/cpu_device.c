@@ -295,6 +295,20 @@ static void cpu_add(struct device *base, struct tensor out, struct tensor a, str
     run_rows(&job, KERN_LANES, add_task);
 }
 
+static void scale_task(void *context, size_t task, size_t thread)
+{
+    (void)thread;
+    const struct rows_job *job = context;
+    const struct place p = place_of(job, task);
+    job->dev->kern.scale(at(job->out, p), p.n, job->number);
+}
+
+static void cpu_scale(struct device *base, struct tensor x, float factor)
+{
+    struct rows_job job = {.dev = (struct cpu_device *)base, .out = x, .number = factor};
+    run_rows(&job, KERN_LANES, scale_task);
+}
+
 static void softcap_task(void *context, size_t task, size_t thread)
 {
     (void)thread;
@@ -329,6 +343,7 @@ static const struct device_ops cpu_ops = {
     .attend = cpu_attend,
     .geglu = cpu_geglu,
     .add = cpu_add,
+    .scale = cpu_scale,
     .softcap = cpu_softcap,
 };
 
