@@ -46,7 +46,7 @@ void report_end(struct report *r)
         output_write(r->out, buf_text(&r->json), r->json.size);
     } else {
         if (r->n_skipped) {
-            output_format(r->out, "%zu skipped: this build lacks what they need\n", r->n_skipped);
+            output_format(r->out, "%zu skipped, for the reasons given\n", r->n_skipped);
         }
         output_format(r->out, "%zu passed, %zu failed\n", r->n_passed, r->n_failed);
     }
