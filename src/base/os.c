@@ -127,28 +127,6 @@ void os_map_will_need(const struct os_map *m, size_t offset, size_t size)
     }
 }
 
-size_t os_map_resident(const struct os_map *m, size_t offset, size_t size)
-{
-    if (!clip_to_pages(m, &offset, &size)) {
-        return 0;
-    }
-    unsigned char states[4096];
-    size_t page = page_size();
-    size_t resident = 0;
-    for (size_t done = 0; done < size;) {
-        size_t piece = size - done < sizeof(states) * page ? size - done : sizeof(states) * page;
-        if (mincore(pages_of(m->data + offset + done), piece, (void *)states)) {
-            return size;
-        }
-        for (size_t i = 0; i * page < piece; i++) {
-            size_t in_page = piece - i * page < page ? piece - i * page : page;
-            resident += states[i] & 1 ? in_page : 0;
-        }
-        done += piece;
-    }
-    return resident;
-}
-
 void *os_pages_new(size_t size)
 {
     void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
@@ -178,12 +156,6 @@ bool os_exists(const char *path)
 {
     struct stat st;
     return stat(path, &st) == 0;
-}
-
-int64_t os_modified_time(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 ? (int64_t)st.st_mtime : 0;
 }
 
 static int compare_names(const void *a, const void *b)

@@ -20,9 +20,6 @@ int os_map_open(struct os_map *out, const char *path, struct carat_error *err);
 void os_map_close(struct os_map *m); // takes zeroed memory
 // Tells the system that this part will be read soon. Advice only.
 void os_map_will_need(const struct os_map *m, size_t offset, size_t size);
-// Whether the page at this offset is resident now: for progress bars, never for correctness.
-// Resident bytes among [offset, offset + size), in whole pages; size when unknown.
-size_t os_map_resident(const struct os_map *m, size_t offset, size_t size);
 
 bool os_is_directory(const char *path);
 bool os_is_file(const char *path);
@@ -34,7 +31,6 @@ void os_list_free(char **names, size_t count);
 // Reads a whole file, or standard input when path is "-", up to max bytes; more is CARAT_E_FULL.
 int os_read_file(struct buf *out, const char *path, size_t max, struct carat_error *err);
 int os_write_file(const char *path, const void *data, size_t size, struct carat_error *err);
-int64_t os_modified_time(const char *path); // seconds since 1970; 0 when unknown
 // Where this program's file is, as a path; empty string when unknown.
 void os_program_path(struct buf *out);
 const char *os_env(const char *name); // NULL when unset or empty
