@@ -56,7 +56,7 @@ static int gguf_float(struct gguf_keys *k, const char *name, double otherwise, d
     return 0;
 }
 
-// A value per layer: one integer for all, or an array of n_layers. get: (context, layer, value).
+// A value per layer: one integer for all, or an array of n_layers.
 static int gguf_per_layer(struct gguf_keys *k, const char *name, uint64_t max, uint32_t *out,
                           uint32_t n_layers, struct carat_error *err)
 {

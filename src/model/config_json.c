@@ -57,15 +57,29 @@ static int json_float(struct json_keys *k, const char *name, double otherwise, d
     return 0;
 }
 
-static bool json_flag(struct json_keys *k, const char *name)
+// Absent: false.
+static int json_flag(struct json_keys *k, const char *name, bool *out, struct carat_error *err)
 {
-    return json_bool(json_at(k->doc, json_path(k, name)));
+    *out = false;
+    int rc = json_get_bool(k->doc, json_path(k, name), out, err);
+    return rc < 0 ? rc : 0;
 }
 
-static bool json_positive(struct json_keys *k, const char *name)
+// What this version does not run is refused when its key says that the model has it.
+static int json_refuse_flag(struct json_keys *k, const char *name, const char *what,
+                            struct carat_error *err)
+{
+    bool is_set = false;
+    int rc = json_flag(k, name, &is_set, err);
+    return rc == 0 && is_set ? config_unsupported(k->file, what, err) : rc;
+}
+
+static int json_refuse_count(struct json_keys *k, const char *name, const char *what,
+                             struct carat_error *err)
 {
     uint64_t value = 0;
-    return json_u64(json_at(k->doc, json_path(k, name)), &value) && value > 0;
+    int rc = json_get_u64(k->doc, json_path(k, name), &value, err);
+    return rc >= 0 && value > 0 ? config_unsupported(k->file, what, err) : rc < 0 ? rc : 0;
 }
 
 static int json_refuse_other_members(struct model_config *c, struct json_keys *k,
@@ -84,23 +98,26 @@ static int json_refuse_other_members(struct model_config *c, struct json_keys *k
                     "carat runs Gemma 4 models only",
                     k->file, (int)(type.size > 64 ? 64 : type.size), type.data ? type.data : "");
     }
-    if (json_flag(k, "enable_moe_block")) {
-        return config_unsupported(k->file, "experts (26B-A4B)", err);
+    int rc = json_refuse_flag(k, "enable_moe_block", "experts (26B-A4B)", err);
+    if (rc == 0) {
+        rc = json_refuse_count(k, "hidden_size_per_layer_input", "per-layer embeddings (E2B, E4B)",
+                               err);
     }
-    if (json_positive(k, "hidden_size_per_layer_input")) {
-        return config_unsupported(k->file, "per-layer embeddings (E2B, E4B)", err);
+    if (rc == 0) {
+        rc = json_refuse_count(k, "num_kv_shared_layers",
+                               "layers that share keys and values (E2B, E4B)", err);
     }
-    if (json_positive(k, "num_kv_shared_layers")) {
-        return config_unsupported(k->file, "layers that share keys and values (E2B, E4B)", err);
+    if (rc == 0) {
+        rc = json_refuse_flag(k, "attention_bias", "biases in attention", err);
+    }
+    if (rc) {
+        return rc;
     }
     struct slice act = json_string(json_at(k->doc, json_path(k, "hidden_activation")));
     if (act.size > 0 && !slice_is(act, "gelu_pytorch_tanh")) {
         return fail(err, CARAT_E_UNSUPPORTED,
                     "%s: %s: expected \"gelu_pytorch_tanh\", found \"%.*s\"", k->file, k->path,
                     (int)(act.size > 64 ? 64 : act.size), act.data);
-    }
-    if (json_flag(k, "attention_bias")) {
-        return config_unsupported(k->file, "biases in attention", err);
     }
     return 0;
 }
@@ -196,13 +213,16 @@ static int json_layers(struct model_config *c, struct json_keys *k, struct carat
     if (rc == 0) {
         rc = json_u32(k, "intermediate_size", CONFIG_WIDTH_MAX, 0, &ffn, err);
     }
+    bool is_shared = false;
+    if (rc == 0) {
+        rc = json_flag(k, "attention_k_eq_v", &is_shared, err);
+    }
     if (rc == 0) {
         rc = json_layer_kinds(c, k, err);
     }
     if (rc) {
         return rc;
     }
-    bool is_shared = json_flag(k, "attention_k_eq_v");
     for (uint32_t i = 0; i < c->n_layers; i++) {
         struct layer_config *layer = &c->layers[i];
         layer->head_dim = layer->is_sliding ? dim : full_dim;
