@@ -133,11 +133,17 @@ static int read_array(struct gguf *g, struct gguf_key *key, struct carat_error *
                     g->path, name_size, key->name.data);
     }
     size_t element_size = value_types[element].size ? value_types[element].size : 8;
-    if (count > GGUF_ARRAY_MAX || count > cursor_left(&g->at) / element_size) {
+    if (count > GGUF_ARRAY_MAX) {
         return fail(err, CARAT_E_FORMAT,
-                    "%s: key '%.*s': an array of %" PRIu64 " elements is too large: %zu bytes are "
-                    "left in the file, and the limit is %" PRIu64 " elements",
-                    g->path, name_size, key->name.data, count, cursor_left(&g->at), GGUF_ARRAY_MAX);
+                    "%s: key '%.*s': an array of %" PRIu64 " elements is too large: the limit is "
+                    "%" PRIu64,
+                    g->path, name_size, key->name.data, count, GGUF_ARRAY_MAX);
+    }
+    if (count > cursor_left(&g->at) / element_size) {
+        return fail(err, CARAT_E_FORMAT,
+                    "%s: key '%.*s': an array of %" PRIu64 " elements, but only %zu bytes follow: "
+                    "the file is truncated or damaged",
+                    g->path, name_size, key->name.data, count, cursor_left(&g->at));
     }
     key->element = (enum gguf_type)element;
     key->count = count;
