@@ -738,7 +738,7 @@ int carat_prompt_from_chat(struct carat_prompt **out, const struct carat_engine 
         rc = chat_render(&result, chat, which, engine_tokenizer(engine), err);
     }
     if (!rc) {
-        rc = prompt_new(out, engine, &result.tokens, &result.text, result.opens_thought, err);
+        rc = prompt_new(out, &result.tokens, &result.text, result.opens_thought, err);
     }
     chat_result_release(&result);
     return rc;

@@ -78,6 +78,19 @@ static void complete_token_sets(struct carat_engine *e)
     }
 }
 
+// Mapped weights larger than the memory work, but every token then waits for the disk.
+static void warn_if_too_large(const struct carat_engine *e)
+{
+    uint64_t memory = os_memory_total();
+    if (memory > 0 && e->weights.file_size > memory) {
+        log_line(
+            CARAT_LOG_WARNING,
+            "%s: the weights take %.1f GB, this machine has %.1f GB of memory: each token will "
+            "wait for the disk; a smaller quantization would fit",
+            source_path(e->source), (double)e->weights.file_size / 1e9, (double)memory / 1e9);
+    }
+}
+
 static int open_model(struct carat_engine *e, const struct carat_engine_options *o,
                       struct carat_error *err)
 {
@@ -102,6 +115,9 @@ static int open_model(struct carat_engine *e, const struct carat_engine_options 
     e->decoder.config = &e->config;
     e->decoder.weights = &e->weights;
     e->decoder.device = e->device;
+    warn_if_too_large(e);
+    log_line(CARAT_LOG_DEBUG, "%s: %u layers, kernels %s, %zu threads", source_path(e->source),
+             e->config.n_layers, device_level(e->device), device_threads(e->device));
     return o->reads_ahead ? read_ahead(e->source, o, err) : 0;
 }
 

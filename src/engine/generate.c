@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 
-// Hands on what the parser has. *stopped: the message has ended, or the caller wants it to.
+// Hands on what the parser has; false when the caller wants no more. *ended: the message is over.
 static bool drain(struct carat_parser *parser, carat_on_event on_event, void *user, bool *ended)
 {
     struct carat_event event;

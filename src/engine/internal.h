@@ -16,8 +16,7 @@ const carat_token *engine_suppressed(const struct carat_engine *engine, size_t *
 void engine_sampling_defaults(const struct carat_engine *engine, struct carat_sampling *out);
 
 // A prompt from finished tokens; takes over the list's memory and the text's (text may be NULL).
-int prompt_new(struct carat_prompt **out, const struct carat_engine *engine,
-               struct token_list *tokens, struct buf *text, bool opens_thought,
-               struct carat_error *err);
+int prompt_new(struct carat_prompt **out, struct token_list *tokens, struct buf *text,
+               bool opens_thought, struct carat_error *err);
 
 #endif

@@ -7,11 +7,9 @@
 #include "base/error.h"
 #include "base/mem.h"
 
-int prompt_new(struct carat_prompt **out, const struct carat_engine *engine,
-               struct token_list *tokens, struct buf *text, bool opens_thought,
-               struct carat_error *err)
+int prompt_new(struct carat_prompt **out, struct token_list *tokens, struct buf *text,
+               bool opens_thought, struct carat_error *err)
 {
-    (void)engine;
     struct carat_prompt *p = mem_new(sizeof(*p), err);
     if (!p) {
         return CARAT_E_MEMORY;
@@ -47,7 +45,7 @@ int carat_prompt_from_tokens(struct carat_prompt **out, const struct carat_engin
         memcpy(list.tokens, tokens, n * sizeof(tokens[0]));
     }
     list.count = n;
-    int rc = prompt_new(out, engine, &list, NULL, false, err);
+    int rc = prompt_new(out, &list, NULL, false, err);
     token_list_release(&list);
     return rc;
 }
@@ -81,7 +79,7 @@ int carat_prompt_from_text(struct carat_prompt **out, const struct carat_engine 
     if (rc) {
         goto out;
     }
-    rc = prompt_new(out, engine, &list, &copy, false, err);
+    rc = prompt_new(out, &list, &copy, false, err);
 out:
     token_list_release(&list);
     buf_release(&copy);
