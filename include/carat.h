@@ -94,10 +94,9 @@ struct carat_model_info {
     const char *architecture; /* "gemma4" or "gemma4_unified" */
     const char *container;    /* "GGUF" or "safetensors" */
     const char *weight_type;  /* element type that holds most weights, e.g. "Q4_0" */
-    const char
-        *cpu_level; /* kernels in use: "generic", "avx2", "avx512", "avx512vnni", "neon", ... */
-    uint64_t n_parameters; /* of the text decoder */
-    uint64_t weights_size; /* bytes of all tensors in use */
+    const char *cpu_level;    /* kernels in use: "generic", "avx2", "avx512vnni", "neon", ... */
+    uint64_t n_parameters;    /* of the text decoder */
+    uint64_t weights_size;    /* bytes of all tensors in use */
     size_t n_layers;
     size_t n_vocab;
     size_t hidden_size;
@@ -250,10 +249,10 @@ struct carat_session_options {
 /* What a model will cost, from the file's headers alone; the process keeps within it. Bytes. */
 struct carat_memory {
     uint64_t weights;    /* tensors, mapped from the file */
-    uint64_t tables;     /* vocabulary, rope tables and other copies made while opening */
+    uint64_t tables;     /* vocabulary, norms and other copies made while opening; headers */
     uint64_t kv_sliding; /* kv cache of the sliding layers: fixed by the window */
-    uint64_t kv_full;    /* kv cache of the full layers: grows with the context */
-    uint64_t scratch;    /* activations, attention, logits, threads' stacks */
+    uint64_t kv_full; /* kv cache of the full layers and their rotations: grows with the context */
+    uint64_t scratch; /* activations, attention, logits, threads' stacks */
     uint64_t total;
     size_t context_max; /* the context these figures are for */
 };
@@ -270,15 +269,16 @@ CARAT_API int carat_session_new(struct carat_session **out, struct carat_engine 
                                 struct carat_error *err);
 /* Makes the timeline equal this prompt, by the longest common beginning; evaluates what is missing,
  * in chunks. *reused (may be NULL) gets the number of tokens that did not have to be evaluated.
- * When on_progress stops it, the timeline holds the part that was done. */
+ * When on_progress stops it, the timeline holds the whole chunks that were done, and another sync
+ * must come before anything else is appended. */
 CARAT_API int carat_session_sync(struct carat_session *session, const struct carat_prompt *prompt,
                                  size_t *reused, struct carat_error *err);
 /* Appends n tokens and stores log p(token i | all before it) in logprobs[i] (may be NULL). On an
  * empty timeline the first has no probability: 0 is stored. */
 CARAT_API int carat_session_score(struct carat_session *session, const carat_token *tokens,
                                   size_t n, float *logprobs, struct carat_error *err);
-/* Logits [n_vocab] after the last token; NULL on an empty timeline. Borrowed until the session's
- * next evaluation. */
+/* Logits [n_vocab] after the last token; NULL when there are none: on an empty timeline, or after a
+ * sync that was stopped. Borrowed until the session's next evaluation. */
 CARAT_API const float *carat_session_logits(const struct carat_session *session);
 CARAT_API const carat_token *carat_session_tokens(const struct carat_session *session, size_t *n);
 CARAT_API size_t carat_session_context_max(const struct carat_session *session);
