@@ -73,8 +73,11 @@ enum carat_activations {
 typedef bool (*carat_on_progress)(void *user, const char *what, uint64_t done, uint64_t total);
 
 struct carat_engine_options {
-    const char *model; /* a GGUF file (the first of a split set) or a Hugging Face directory */
-    size_t n_threads;  /* 0: one per usable core */
+    const char *model;     /* a GGUF file (the first of a split set) or a Hugging Face directory */
+    const char *projector; /* a GGUF file with the projections of pictures and sound ("mmproj"), or
+                              NULL: those in the model itself, else in the file mmproj*.gguf that
+                              lies beside it and belongs to it */
+    size_t n_threads;      /* 0: one per usable core */
     enum carat_activations activations;
     bool is_vocab_only; /* tokenizer and chat only: no tensors are needed or looked at */
     bool reads_ahead;   /* touch all weights while opening, with progress */
@@ -104,6 +107,12 @@ struct carat_model_info {
     size_t sliding_window;
     size_t n_threads;
     bool is_vocab_only;
+    bool sees;  /* has the projection of pictures and films */
+    bool hears; /* has the projection of sound */
+    const char
+        *projector; /* file the projections came from: the model's own path, another, or "" */
+    uint64_t projector_size; /* bytes of their tensors */
+    size_t image_block; /* side, in pixels, of the square that becomes one soft token; 0: none */
 };
 /* Lives as long as the engine. */
 CARAT_API const struct carat_model_info *carat_engine_info(const struct carat_engine *engine);
@@ -140,12 +149,132 @@ CARAT_API const char *carat_detokenizer_feed(struct carat_detokenizer *d, carat_
 CARAT_API const char *carat_detokenizer_flush(struct carat_detokenizer *d, size_t *size);
 CARAT_API void carat_detokenizer_free(struct carat_detokenizer *d);
 
+/* ---------------------------------------------------------------------------------- media */
+
+/* A picture, a sound or a film, decoded and brought to the form the model reads: pictures resized
+ * so that both sides are multiples of a block (48 pixels), sound as 16 kHz mono. A block of a
+ * picture or 640 samples (40 ms) of sound become one soft token. docs/media.md has the rules and
+ * the limits. */
+enum carat_media_type { CARAT_MEDIA_IMAGE = 1, CARAT_MEDIA_AUDIO, CARAT_MEDIA_VIDEO };
+
+/* What may be spent on one medium. Zero means the default in brackets. A medium over a limit is
+ * refused with CARAT_E_FULL, from its headers where these tell, before anything large is
+ * allocated. */
+struct carat_media_limits {
+    uint64_t file_size_max; /* bytes of the file [1 GiB] */
+    uint64_t pixels_max;    /* width * height of a picture or frame [100 million] */
+    double seconds_max;     /* duration of a sound or film [3 hours] */
+    uint64_t memory_max;    /* bytes while decoding [2 GiB] */
+    double decode_seconds;  /* time that decoding may take [120 s and the duration] */
+    size_t frames_max;      /* frames kept of a film [1024] */
+};
+
+struct carat_media_source {
+    enum carat_media_type type; /* what to read it as; a film read as AUDIO gives its sound track */
+
+    /* Exactly one of these says where it comes from; all are read during the call only. */
+    const char *path; /* a file */
+    const void *data; /* the bytes of a file [size] */
+    size_t size;
+    const uint8_t *pixels; /* IMAGE [height][width][3]; VIDEO [n_pixel_frames][height][width][3] */
+    const float *samples;  /* AUDIO [n_samples][n_channels], in -1..1 */
+    bool is_open;          /* AUDIO: nothing yet, or samples: more comes by carat_media_feed or
+                              carat_media_append, the end by carat_media_finish */
+
+    uint32_t width, height;      /* of pixels */
+    size_t n_pixel_frames;       /* of pixels, VIDEO */
+    const double *pixel_seconds; /* VIDEO: when each frame is shown [n_pixel_frames] */
+    size_t n_samples;            /* per channel */
+    uint32_t sample_rate;        /* of samples, or of what will be appended */
+    uint32_t n_channels;         /* 0: 1 */
+
+    /* How to read it. */
+    uint32_t image_tokens; /* most soft tokens of a picture, of each frame of a film: 70, 140, 280,
+                              560 or 1120. 0: for a picture the smallest of them that does not
+                              shrink it (1120 when it is larger), for a frame 70 */
+    bool keeps_size;       /* pixels have sides that are multiples of the block: no resizing */
+    uint32_t block;        /* side of a block in pixels; 0: 48, as in every published model */
+    bool blends_alpha; /* see-through pixels are blended on white and the orientation in the file
+                          is left alone, as programs do that hand over an opened picture; by
+                          default alpha is dropped and the orientation applied */
+    size_t n_frames;   /* VIDEO: frames to take, evenly spread; 0: 32 for each minute begun */
+    double frames_per_second; /* VIDEO: instead of n_frames; 0: unset */
+    bool drops_sound;         /* VIDEO: without the sound track */
+    double segment_seconds;   /* sound, and sound tracks, longer than this become several spans with
+                                 their times; 0: 30 s, the model's stated limit; negative: never */
+    struct carat_media_limits limits;
+    carat_on_progress on_progress; /* NULL: none; may stop it */
+    void *user;
+};
+
+struct carat_media;
+CARAT_API int carat_media_new(struct carat_media **out, const struct carat_media_source *source,
+                              struct carat_error *err);
+/* A sound that is_open: the next bytes of a WAV file that is being written, from its first byte on,
+ * in pieces of any size; or, when sample_rate was given, the next samples [n][n_channels]. What has
+ * arrived can be put into a prompt at any time: the prompt then ends behind the last whole frame,
+ * and a session that syncs to it has that part ready when the rest comes. */
+CARAT_API int carat_media_feed(struct carat_media *media, const void *data, size_t size,
+                               struct carat_error *err);
+CARAT_API int carat_media_append(struct carat_media *media, const float *samples, size_t n,
+                                 struct carat_error *err);
+CARAT_API int carat_media_finish(struct carat_media *media, struct carat_error *err);
+CARAT_API void carat_media_free(struct carat_media *media);
+
+struct carat_media_info {
+    enum carat_media_type type;
+    const char *format;    /* "png", "wav", "mov,mp4", "pixels", ...: static or with the medium */
+    uint32_t source_width; /* as it is to be looked at: after the orientation */
+    uint32_t source_height;
+    double source_seconds; /* duration of a sound or film */
+    uint32_t source_rate;  /* of sound */
+    uint32_t source_channels;
+    size_t source_frames; /* of a film */
+    double source_fps;
+    size_t n_frames;        /* pictures to be embedded: 1 for a picture */
+    uint32_t width, height; /* of each, both multiples of the block */
+    uint32_t block;
+    size_t n_samples;  /* at 16 kHz */
+    size_t n_tokens;   /* soft tokens in all, without markers and times */
+    size_t n_segments; /* spans of sound */
+    uint8_t hash[16];  /* of the whole content with its dimensions; of a sound so far */
+    bool is_open;
+};
+/* Lives as long as the medium, and changes when it is fed. */
+CARAT_API const struct carat_media_info *carat_media_info(const struct carat_media *media);
+/* Picture i [height][width][3] and when it is shown (may be NULL). Lives as long as the medium. */
+CARAT_API const uint8_t *carat_media_frame(const struct carat_media *media, size_t i,
+                                           double *seconds);
+/* 16 kHz mono; until the medium is fed again. */
+CARAT_API const float *carat_media_samples(const struct carat_media *media, size_t *n);
+/* The size a picture gets, docs/media.md. tokens 0: automatic. */
+CARAT_API int carat_image_size(uint32_t *out_width, uint32_t *out_height, uint32_t width,
+                               uint32_t height, uint32_t tokens, uint32_t block,
+                               struct carat_error *err);
+/* Whether this build reads what the name says ("ffmpeg", "heif"), and the formats it reads. */
+CARAT_API bool carat_media_has(const char *feature);
+/* Sound longer than the segments, a film thinned out and the like: what was done with a medium that
+ * its user should know, one line each; NULL past the last. Lives as long as the medium. */
+CARAT_API const char *carat_media_note(const struct carat_media *media, size_t i);
+
+/* A tensor on its way through the model: rows [n_rows, n_columns], row i at position first + i of
+ * the timeline. Names: "embed", "hidden" (with its layer), "norm", "logits". layer is -1 outside
+ * layers. */
+typedef void (*carat_on_tensor)(void *user, const char *name, int layer, size_t first,
+                                size_t n_rows, size_t n_columns, const float *rows);
+
+/* Runs the projections alone: on_tensor (may be NULL) gets "vision.patch_dense",
+ * "vision.patch_ln2", "vision.pos_norm" and "vision.embeds" or "audio.embeds" for the medium's soft
+ * tokens in order, in slices; first counts soft tokens of the medium. */
+CARAT_API int carat_media_embed(struct carat_engine *engine, const struct carat_media *media,
+                                carat_on_tensor on_tensor, void *user, struct carat_error *err);
+
 /* ---------------------------------------------------------------------------------- prompts */
 
 enum carat_part_type {
     CARAT_PART_TEXT = 0,
     CARAT_PART_JSON, /* the one part of a tool message: the result is this JSON value, not a text */
-    CARAT_PART_IMAGE, /* a placeholder so far: rendered, not yet evaluated */
+    CARAT_PART_IMAGE,
     CARAT_PART_AUDIO,
     CARAT_PART_VIDEO,
 };
@@ -153,6 +282,9 @@ struct carat_part {
     enum carat_part_type type;
     const char *text; /* TEXT, JSON */
     size_t text_size; /* 0: text is terminated */
+    /* IMAGE, AUDIO, VIDEO: of that type; the prompt copies what it needs. NULL: one placeholder
+     * token, which is rendered but cannot be evaluated. */
+    const struct carat_media *media;
 };
 
 struct carat_tool_call {
@@ -201,6 +333,8 @@ struct carat_chat {
     bool continues_final;    /* the last message is the beginning of the answer: leave it open */
     bool trusts_markers; /* control strings such as <turn|> inside content become control tokens;
                             by default they are plain text */
+    bool sound_first;    /* the sounds of a user message come before its other parts: a model that
+                            hears badly behind much text hears better so. docs/media.md */
 };
 
 struct carat_prompt;
@@ -213,6 +347,12 @@ CARAT_API int carat_prompt_from_text(struct carat_prompt **out, const struct car
 CARAT_API int carat_prompt_from_tokens(struct carat_prompt **out, const struct carat_engine *engine,
                                        const carat_token *tokens, size_t n,
                                        struct carat_error *err);
+/* Gives the placeholders of a prompt made from tokens their media: each run of image or video
+ * placeholders takes the next picture or frame, each run of audio placeholders the next span of
+ * sound, in the order of the media. Lengths must agree. */
+CARAT_API int carat_prompt_add_media(struct carat_prompt *prompt, const struct carat_engine *engine,
+                                     const struct carat_media *const *media, size_t n,
+                                     struct carat_error *err);
 /* Both live as long as the prompt. The text is the rendered prompt with its markers spelled out;
  * NULL for a prompt made from tokens. */
 CARAT_API const carat_token *carat_prompt_tokens(const struct carat_prompt *prompt, size_t *n);
@@ -226,20 +366,17 @@ CARAT_API void carat_prompt_free(struct carat_prompt *prompt);
 
 /* ---------------------------------------------------------------------------------- sessions */
 
-/* A tensor on its way through the model: rows [n_rows, n_columns], row i at position first + i of
- * the timeline. Names: "embed", "hidden" (with its layer), "norm", "logits". layer is -1 outside
- * layers. */
-typedef void (*carat_on_tensor)(void *user, const char *name, int layer, size_t first,
-                                size_t n_rows, size_t n_columns, const float *rows);
-
 struct carat_session_options {
     size_t context_max; /* most tokens in the timeline; 0: the model's, at most 32768 */
     enum carat_dtype_kv kv_type;
-    size_t rewind_max;    /* once a timeline is longer than the sliding window, sync can take
-                             back this many tokens without evaluating all again; each costs a
-                             slot in every sliding layer. 0: only the window itself is kept */
-    size_t prefill_chunk; /* tokens evaluated together; 0: 512 */
-    bool has_all_logits;  /* compute logits at every position, for on_tensor and nobody else */
+    size_t rewind_max;     /* once a timeline is longer than the sliding window, sync can take
+                              back this many tokens without evaluating all again; each costs a
+                              slot in every sliding layer. 0: only the window itself is kept */
+    size_t prefill_chunk;  /* tokens evaluated together; 0: 512 */
+    bool sound_sees_ahead; /* sound tokens of one span see each other in both directions in the
+                              sliding layers, as those of a picture do: off the published rule,
+                              docs/media.md says what for */
+    bool has_all_logits;   /* compute logits at every position, for on_tensor and nobody else */
     carat_on_progress on_progress; /* while evaluating a prompt, in tokens, layer by layer: it must
                                       not call back into the engine */
     carat_on_tensor on_tensor;

@@ -151,13 +151,16 @@ void op_kv_commit(struct device *dev, const struct kv_view *kv, size_t first, si
 }
 
 void op_attend(struct device *dev, struct tensor out, struct tensor q, const struct kv_view *kv,
-               size_t n_query_heads, size_t first)
+               size_t n_query_heads, size_t first, const size_t *ends)
 {
     require_same_shape(out, q);
     require_kv(kv, first, q.rows);
     require(n_query_heads % kv->n_heads == 0);
     require(q.columns == n_query_heads * kv->head_dim);
-    dev->ops->attend(dev, out, q, kv, n_query_heads, first);
+    for (size_t i = 0; ends && i < q.rows; i++) {
+        require(ends[i] > first + i && ends[i] <= first + q.rows);
+    }
+    dev->ops->attend(dev, out, q, kv, n_query_heads, first, ends);
 }
 
 void op_geglu(struct device *dev, struct tensor out, struct tensor gate, struct tensor up)

@@ -71,6 +71,11 @@ void op_embed(struct device *dev, struct tensor out, const struct weight *w, con
 void op_norm(struct device *dev, struct tensor out, struct tensor x, const float *w, size_t group,
              float eps);
 
+// LayerNorm of each row: out = (x - mean) / sqrt(variance + eps) * w + b, the variance without
+// Bessel's correction. w, b [columns]. out may be x.
+void op_layer_norm(struct device *dev, struct tensor out, struct tensor x, const float *w,
+                   const float *b, float eps);
+
 // outs[i] = x weights[i]^T for n weights that share their input. outs must not overlap x.
 #define OP_LINEAR_MAX 4
 void op_linear(struct device *dev, const struct tensor *outs, struct tensor x,
@@ -112,17 +117,20 @@ void op_kv_store(struct device *dev, const struct kv_view *kv, struct tensor k, 
                  size_t first);
 // Moves the chunk's rows from recent_* into the ring. Nothing to do when window is 0.
 void op_kv_commit(struct device *dev, const struct kv_view *kv, size_t first, size_t n);
-// Causal attention for a chunk whose rows were stored: query row i is at position first + i and
-// sees positions j <= first + i, and j > first + i - window where there is a window. Scores are
-// plain dot products (scale 1); query head h reads kv head h / (n_query_heads / n_heads). Softmax
-// in f32. q, out: [n, n_query_heads * head_dim].
+// Attention for a chunk whose rows were stored: query row i is at position first + i and sees
+// positions j < ends[i], and j > first + i - window where there is a window. ends [n], each above
+// first + i and at most first + n, says how far a row looks ahead (model.md section 4.4); NULL:
+// causal, first + i + 1. Scores are plain dot products (scale 1); query head h reads kv head
+// h / (n_query_heads / n_heads). Softmax in f32. q, out: [n, n_query_heads * head_dim].
 void op_attend(struct device *dev, struct tensor out, struct tensor q, const struct kv_view *kv,
-               size_t n_query_heads, size_t first);
+               size_t n_query_heads, size_t first, const size_t *ends);
 
 // out = gelu_tanh(gate) * up, model.md section 1.2. out may be gate.
 void op_geglu(struct device *dev, struct tensor out, struct tensor gate, struct tensor up);
 // out = (a + b) * scale. out may be a.
 void op_add(struct device *dev, struct tensor out, struct tensor a, struct tensor b, float scale);
+// x = x + row in every row, in place. row [columns]
+void op_add_row(struct device *dev, struct tensor x, const float *row);
 // x = x * factor, in place.
 void op_scale(struct device *dev, struct tensor x, float factor);
 // x = cap * tanh(x / cap), in place.

@@ -29,7 +29,7 @@ struct device_ops {
                      size_t first);
     void (*kv_commit)(struct device *dev, const struct kv_view *kv, size_t first, size_t n);
     void (*attend)(struct device *dev, struct tensor out, struct tensor q, const struct kv_view *kv,
-                   size_t n_query_heads, size_t first);
+                   size_t n_query_heads, size_t first, const size_t *ends);
     void (*geglu)(struct device *dev, struct tensor out, struct tensor gate, struct tensor up);
     void (*add)(struct device *dev, struct tensor out, struct tensor a, struct tensor b,
                 float scale);

@@ -340,11 +340,11 @@ static int estimate(struct carat_memory *out, const struct estimate_input *in,
                   (files > tensors ? files - tensors : 0),
         .kv_sliding = kv.sliding,
         .kv_full = kv.full,
-        .scratch =
-            decoder_size(in->config, in->weights, o.prefill_chunk, o.context_max, in->n_threads) +
-            (uint64_t)in->config->n_vocab * sizeof(float) +
-            (uint64_t)o.context_max * sizeof(carat_token) + sampler_memory(in->config->n_vocab) +
-            PROCESS_OVERHEAD,
+        .scratch = decoder_size(in->config, in->weights, NULL, o.prefill_chunk, o.context_max,
+                                in->n_threads) +
+                   (uint64_t)in->config->n_vocab * sizeof(float) +
+                   (uint64_t)o.context_max * sizeof(carat_token) +
+                   sampler_memory(in->config->n_vocab) + PROCESS_OVERHEAD,
         .context_max = o.context_max,
     };
     m.total = m.weights + m.tables + m.kv_sliding + m.kv_full + m.scratch;

@@ -13,6 +13,8 @@
 
 struct carat_engine {
     struct source *source;
+    struct source *projector_source; // NULL: none, or the model's own
+    struct projector projector;
     struct tokenizer *tokenizer;
     struct model_config config; // only stops and sampling are set when is_vocab_only
     struct weights weights;
@@ -25,12 +27,30 @@ struct carat_engine {
     struct decoder decoder;
 };
 
+// A run of soft tokens in a prompt; the data are the prompt's own.
+struct prompt_span {
+    enum soft_kind kind;
+    size_t first; // position
+    size_t n;
+    uint8_t *pixels; // SOFT_IMAGE; NULL, as samples: nothing to evaluate
+    uint32_t width, height;
+    float *samples; // SOFT_AUDIO
+    size_t n_samples;
+    uint64_t key; // of the whole content and its dimensions; frames of sound have their own
+    bool is_open; // the sound goes on: the prompt ends here
+};
+
 struct carat_prompt {
     carat_token *tokens;
     size_t n_tokens;
     char *text; // NULL for a prompt made from tokens
     size_t text_size;
     bool opens_thought;
+    struct prompt_span *spans; // in order
+    size_t n_spans;
+    // What each position is besides its token: 0, or a hash of the content of a soft token. Two
+    // timelines agree where tokens and keys do. NULL without spans.
+    uint64_t *keys; // [n_tokens]
 };
 
 // Session options with every default filled in, and checked against the model.

@@ -91,7 +91,7 @@ static void attend(const struct run *r, size_t layer, struct tensor q, struct te
         const struct kv_view *kv = &s->kv->layers[layer];
         op_kv_store(r->dev, kv, tensor_rows(k, row, s->n), tensor_rows(v, row, s->n), s->first);
         op_attend(r->dev, tensor_rows(out, row, s->n), tensor_rows(q, row, s->n), kv,
-                  r->d->config->n_heads, s->first);
+                  r->d->config->n_heads, s->first, kv->window > 0 ? s->ends : NULL);
         op_kv_commit(r->dev, kv, s->first, s->n);
         row += s->n;
     }
@@ -301,8 +301,10 @@ static struct device_limits limits_of(const struct model_config *config, size_t 
 }
 
 uint64_t decoder_size(const struct model_config *config, const struct weights *weights,
-                      size_t rows_max, size_t context_max, size_t n_threads)
+                      const struct projector *projector, size_t rows_max, size_t context_max,
+                      size_t n_threads)
 {
+    (void)projector;
     struct decoder d = {.config = config, .weights = weights};
     struct device_limits limits = limits_of(config, rows_max, context_max);
     return total_floats(&d, rows_max) * sizeof(float) + device_scratch_size(&limits, n_threads);

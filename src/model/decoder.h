@@ -4,6 +4,7 @@
 #define CARAT_MODEL_DECODER_H
 
 #include "model/kv_cache.h"
+#include "model/projector.h"
 
 // Rows of logits that are computed together.
 #define DECODER_LOGIT_ROWS 8
@@ -18,6 +19,12 @@ enum decoder_logits {
 struct decoder_segment {
     struct kv_cache *kv;
     const carat_token *tokens; // [n], all inside the vocabulary
+    // Rows whose embeddings come from pictures and sound instead, in order; their tokens are
+    // placeholders. A projector must be there for them.
+    const struct soft_span *spans; // [n_spans]
+    size_t n_spans;
+    // How far each row sees ahead in the sliding layers, as positions (op_attend); NULL: causal.
+    const size_t *ends; // [n]
     size_t n;
     size_t first;
     enum decoder_logits logits;
@@ -35,27 +42,32 @@ struct decoder_segment {
 struct decoder {
     const struct model_config *config;
     const struct weights *weights;
+    const struct projector *projector; // NULL: text only
     struct device *device;
-    size_t rows_max;     // rows of all segments of one run
-    float *memory;       // all activations below, each [rows_max, ...]
-    float *x;            // residual stream [hidden]
-    float *h;            // branch [hidden]
-    float *q;            // [q_size]
-    float *attended;     // [q_size]
-    float *k;            // [kv_size]
-    float *v;            // [kv_size]
-    float *gate;         // [ffn_size]
-    float *up;           // [ffn_size]
-    float *rope_sliding; // [n_pairs_sliding, 2]
-    float *rope_full;    // [n_pairs_full, 2]
-    float *logits;       // [DECODER_LOGIT_ROWS, n_vocab]
+    struct embedder embedder; // scratch of the projections
+    size_t rows_max;          // rows of all segments of one run
+    float *memory;            // all activations below, each [rows_max, ...]
+    float *x;                 // residual stream [hidden]
+    float *h;                 // branch [hidden]
+    float *q;                 // [q_size]
+    float *attended;          // [q_size]
+    float *k;                 // [kv_size]
+    float *v;                 // [kv_size]
+    float *gate;              // [ffn_size]
+    float *up;                // [ffn_size]
+    float *rope_sliding;      // [n_pairs_sliding, 2]
+    float *rope_full;         // [n_pairs_full, 2]
+    float *logits;            // [DECODER_LOGIT_ROWS, n_vocab]
 };
 
 // Bytes of activations and device scratch for runs of rows_max rows over contexts of context_max.
+// projector may be NULL.
 uint64_t decoder_size(const struct model_config *config, const struct weights *weights,
-                      size_t rows_max, size_t context_max, size_t n_threads);
+                      const struct projector *projector, size_t rows_max, size_t context_max,
+                      size_t n_threads);
 
-// A zeroed decoder with config, weights and device set. Makes room; more than before only.
+// A zeroed decoder with config, weights, projector and device set. Makes room; more than before
+// only.
 int decoder_reserve(struct decoder *d, size_t rows_max, size_t context_max,
                     struct carat_error *err);
 void decoder_release(struct decoder *d); // takes zeroed memory

@@ -156,12 +156,12 @@ static double time_attend(struct device *dev, const struct kv_view *kv, size_t n
     struct tensor q = tensor_make(test_alloc(n_rows * columns * 4), n_rows, columns);
     struct tensor out = tensor_make(test_alloc(n_rows * columns * 4), n_rows, columns);
     rng_fill(&rng, q.data, n_rows * columns);
-    op_attend(dev, out, q, kv, n_heads, first);
+    op_attend(dev, out, q, kv, n_heads, first, NULL);
     double best = (double)INFINITY;
     const double begin = os_seconds();
     for (double now = begin; now - begin < seconds_min;) {
         const double before = now;
-        op_attend(dev, out, q, kv, n_heads, first);
+        op_attend(dev, out, q, kv, n_heads, first, NULL);
         now = os_seconds();
         best = now - before < best ? now - before : best;
     }

@@ -107,7 +107,7 @@ static float *run(struct device *dev, const struct timeline *t, size_t chunk)
         const size_t n = s->n_tokens - first < chunk ? s->n_tokens - first : chunk;
         op_kv_store(dev, &kv, tensor_rows(t->k, first, n), tensor_rows(t->v, first, n), first);
         op_attend(dev, tensor_rows(out, first, n), tensor_rows(t->q, first, n), &kv,
-                  s->n_heads * s->group, first);
+                  s->n_heads * s->group, first, NULL);
         op_kv_commit(dev, &kv, first, n);
     }
     cache_free(&kv);

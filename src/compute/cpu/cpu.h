@@ -46,7 +46,7 @@ void cpu_kv_store(struct device *base, const struct kv_view *kv, struct tensor k
                   size_t first);
 void cpu_kv_commit(struct device *base, const struct kv_view *kv, size_t first, size_t n);
 void cpu_attend(struct device *base, struct tensor out, struct tensor q, const struct kv_view *kv,
-                size_t n_query_heads, size_t first);
+                size_t n_query_heads, size_t first, const size_t *ends);
 
 // Fills the table for this CPU, or for the lower level that the environment variable CARAT_CPU
 // names.

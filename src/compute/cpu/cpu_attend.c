@@ -142,6 +142,7 @@ struct attend_job {
     struct tensor q;
     const struct kv_view *kv;
     size_t first;
+    const size_t *ends; // [q.rows], how far rows look ahead; NULL: causal
     size_t n_query_heads;
     size_t group; // query heads that share a kv head
     size_t d;     // padded head size
@@ -157,11 +158,12 @@ struct span {
     size_t end;
 };
 
-static struct span visible(const struct kv_view *kv, size_t position)
+static struct span visible(const struct attend_job *job, size_t row)
 {
-    const size_t end = position + 1;
-    const bool is_cut = kv->window > 0 && end > kv->window;
-    return (struct span){is_cut ? end - kv->window : 0, end};
+    const size_t next = job->first + row + 1;
+    const size_t window = job->kv->window;
+    const bool is_cut = window > 0 && next > window;
+    return (struct span){is_cut ? next - window : 0, job->ends ? job->ends[row] : next};
 }
 
 // Query rows that attend together (tokens x heads of one kv head) and where their sums grow.
@@ -196,8 +198,11 @@ static void tile_init(struct tile *t, const struct attend_job *job, uint8_t *scr
     const size_t head_dim = job->kv->head_dim;
     float *at = (float *)(void *)scratch;
     *t = (struct tile){.job = job, .head = head, .first_token = first_token, .n_rows = rows};
-    t->keys = (struct span){visible(job->kv, job->first + first_token).begin,
-                            visible(job->kv, job->first + first_token + n_tokens - 1).end};
+    t->keys = visible(job, first_token);
+    for (size_t i = 1; i < n_tokens; i++) {
+        const size_t end = visible(job, first_token + i).end;
+        t->keys.end = end > t->keys.end ? end : t->keys.end;
+    }
     t->q = take(&at, rows * job->d);
     t->sums = take(&at, rows * job->d);
     t->total = take(&at, rows * job->d);
@@ -303,8 +308,7 @@ static void load_keys(const struct tile *t, size_t begin, size_t values_begin)
 static void mask_scores(const struct tile *t, size_t begin, size_t n_padded)
 {
     for (size_t r = 0; r < t->n_rows; r++) {
-        const size_t position = t->job->first + t->first_token + r / t->job->group;
-        const struct span seen = visible(t->job->kv, position);
+        const struct span seen = visible(t->job, t->first_token + r / t->job->group);
         float *scores = t->scores + r * KERN_KEYS;
         for (size_t i = 0; i < n_padded; i++) {
             if (begin + i < seen.begin || begin + i >= seen.end) {
@@ -432,7 +436,7 @@ static void merge_task(void *context, size_t task, size_t thread)
 
 static void attend_one(struct attend_job *job)
 {
-    const struct span keys = visible(job->kv, job->first);
+    const struct span keys = visible(job, 0);
     job->first_segment = keys.begin / ATTEND_SEGMENT;
     job->n_segments = (keys.end - 1) / ATTEND_SEGMENT - job->first_segment + 1;
     require(job->n_segments <= job->dev->limits.keys_max / ATTEND_SEGMENT + 2);
@@ -444,7 +448,7 @@ static void attend_one(struct attend_job *job)
 }
 
 void cpu_attend(struct device *base, struct tensor out, struct tensor q, const struct kv_view *kv,
-                size_t n_query_heads, size_t first)
+                size_t n_query_heads, size_t first, const size_t *ends)
 {
     struct cpu_device *dev = (struct cpu_device *)base;
     struct attend_job job = {.dev = dev,
@@ -452,6 +456,7 @@ void cpu_attend(struct device *base, struct tensor out, struct tensor q, const s
                              .q = q,
                              .kv = kv,
                              .first = first,
+                             .ends = ends,
                              .n_query_heads = n_query_heads,
                              .group = n_query_heads / kv->n_heads,
                              .d = padded(kv->head_dim)};
