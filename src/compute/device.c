@@ -83,6 +83,15 @@ void op_norm(struct device *dev, struct tensor out, struct tensor x, const float
     dev->ops->norm(dev, out, x, w, group, eps);
 }
 
+void op_layer_norm(struct device *dev, struct tensor out, struct tensor x, const float *w,
+                   const float *b, float eps)
+{
+    require_same_shape(out, x);
+    require(w);
+    require(b);
+    dev->ops->layer_norm(dev, out, x, w, b, eps);
+}
+
 void op_linear(struct device *dev, const struct tensor *outs, struct tensor x,
                const struct weight *const *weights, size_t n)
 {
@@ -175,6 +184,12 @@ void op_add(struct device *dev, struct tensor out, struct tensor a, struct tenso
     require_same_shape(out, a);
     require_same_shape(out, b);
     dev->ops->add(dev, out, a, b, scale);
+}
+
+void op_add_row(struct device *dev, struct tensor x, const float *row)
+{
+    require(row);
+    dev->ops->add_row(dev, x, row);
 }
 
 void op_scale(struct device *dev, struct tensor x, float factor)

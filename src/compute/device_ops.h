@@ -19,6 +19,8 @@ struct device_ops {
                   const int32_t *tokens, float scale);
     void (*norm)(struct device *dev, struct tensor out, struct tensor x, const float *w,
                  size_t group, float eps);
+    void (*layer_norm)(struct device *dev, struct tensor out, struct tensor x, const float *w,
+                       const float *b, float eps);
     void (*linear)(struct device *dev, const struct tensor *outs, struct tensor x,
                    const struct weight *const *weights, size_t n);
     void (*rope_table)(struct device *dev, float *table, const float *inv_freq, size_t n_pairs,
@@ -33,6 +35,7 @@ struct device_ops {
     void (*geglu)(struct device *dev, struct tensor out, struct tensor gate, struct tensor up);
     void (*add)(struct device *dev, struct tensor out, struct tensor a, struct tensor b,
                 float scale);
+    void (*add_row)(struct device *dev, struct tensor x, const float *row);
     void (*scale)(struct device *dev, struct tensor x, float factor);
     void (*softcap)(struct device *dev, struct tensor x, float cap);
 };

@@ -123,6 +123,14 @@ static void check_rows_of(struct check *c, size_t n)
     pair_check(c, &p, "norm", "", n);
 
     p = pair_new(n * 4);
+    float *b = numbers(c, n, 2);
+    for (size_t i = 0; i < 2; i++) {
+        twin(c, i)->layer_norm(pair_at(&p, i), x, y, b, n, 1e-5f);
+    }
+    pair_check(c, &p, "layer_norm", "", n);
+    numbers_free(b);
+
+    p = pair_new(n * 4);
     for (size_t i = 0; i < 2; i++) {
         twin(c, i)->geglu(pair_at(&p, i), x, y, n);
     }

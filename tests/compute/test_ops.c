@@ -94,6 +94,87 @@ static void test_norm_matches_formula(void **state)
     check_norm(*state, 1, 16 * 256, 256, false, 5);
 }
 
+// Means far from zero, too: the deviations must not be taken from rounded squares.
+static void check_layer_norm(struct device *dev, size_t rows, size_t columns, float size,
+                             float offset)
+{
+    struct rng rng = {.state = columns + rows};
+    struct tensor x = random_tensor(&rng, rows, columns, size);
+    struct tensor out = random_tensor(&rng, rows, columns, 1);
+    float *w = test_alloc(columns * 4);
+    float *b = test_alloc(columns * 4);
+    rng_fill(&rng, w, columns);
+    rng_fill(&rng, b, columns);
+    const float eps = 1e-5f;
+    for (size_t i = 0; i < rows * x.stride; i++) {
+        x.data[i] += offset;
+    }
+    op_layer_norm(dev, out, x, w, b, eps);
+    for (size_t r = 0; r < rows; r++) {
+        double mean = 0;
+        double variance = 0;
+        double largest = 0;
+        for (size_t i = 0; i < columns; i++) {
+            mean += (double)element(x, r, i) / (double)columns;
+            largest = fmax(largest, fabs((double)element(x, r, i)));
+        }
+        for (size_t i = 0; i < columns; i++) {
+            variance += pow((double)element(x, r, i) - mean, 2) / (double)columns;
+        }
+        const double factor = 1 / sqrt(variance + (double)eps);
+        // The mean errs by a sum of columns / 16 + 4 terms, the factor as that of a norm.
+        const double terms = ((double)columns / 16 + 16) * ldexp(1, -24);
+        for (size_t i = 0; i < columns; i++) {
+            const double y = ((double)element(x, r, i) - mean) * factor;
+            const double tolerance = (largest * factor + fabs(y)) * fabs((double)w[i]) * terms;
+            assert_close(y * (double)w[i] + (double)b[i], element(out, r, i), tolerance + 1e-6, i);
+        }
+    }
+    op_layer_norm(dev, x, x, w, b, eps); // in place
+    for (size_t r = 0; r < rows; r++) {
+        assert_memory_equal(x.data + r * x.stride, out.data + r * out.stride, columns * 4);
+    }
+    mem_free(x.data);
+    mem_free(out.data);
+    mem_free(w);
+    mem_free(b);
+}
+
+static void test_layer_norm_matches_formula(void **state)
+{
+    check_layer_norm(*state, 1, 1, 1, 0);
+    check_layer_norm(*state, 2, 5, 100, 1);
+    check_layer_norm(*state, 3, 48, 1, 0);
+    check_layer_norm(*state, 40, 3840, 0.001f, 0);
+    check_layer_norm(*state, 9, 6912, 0.5f, 0.5f);
+    check_layer_norm(*state, 7, 1111, 0.01f, 30);
+    check_layer_norm(*state, 3, 67, 0, 0.5f); // a picture of one colour
+}
+
+static void test_add_row_adds_it_to_every_row(void **state)
+{
+    static const size_t columns[] = {1, 15, 16, 77, 5000};
+    for (size_t k = 0; k < 5; k++) {
+        struct rng rng = {.state = 9 + k};
+        struct tensor x = random_tensor(&rng, 6, columns[k], 1);
+        struct tensor before = random_tensor(&rng, 6, columns[k], 1);
+        memcpy(before.data, x.data, x.rows * x.stride * 4);
+        float *row = test_alloc(columns[k] * 4);
+        rng_fill(&rng, row, columns[k]);
+        op_add_row(*state, x, row);
+        for (size_t r = 0; r < x.rows; r++) {
+            for (size_t i = 0; i < x.stride; i++) {
+                const float old = before.data[r * x.stride + i];
+                const float expected = i < columns[k] ? old + row[i] : old; // gaps stay
+                assert_true(x.data[r * x.stride + i] == expected);
+            }
+        }
+        mem_free(x.data);
+        mem_free(before.data);
+        mem_free(row);
+    }
+}
+
 // x * 0.5 (1 + tanh(y)), written so that it does not cancel in double either.
 static double gelu(double x)
 {
@@ -305,6 +386,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_norm_matches_formula),
+        cmocka_unit_test(test_layer_norm_matches_formula),
+        cmocka_unit_test(test_add_row_adds_it_to_every_row),
         cmocka_unit_test(test_geglu_matches_formula),
         cmocka_unit_test(test_softcap_matches_formula),
         cmocka_unit_test(test_add_scales_the_sum),

@@ -145,8 +145,9 @@ struct rows_job {
     size_t piece;  // columns in a piece
     size_t group;  // norm: columns normed together; rope: head size
     size_t n_pairs;
-    const float *w; // norm: weight; rope: table
-    float number;   // eps, scale, cap
+    const float *w; // norm: weight; rope: table; add_row: the row
+    const float *bias;
+    float number; // eps, scale, cap
     const struct weight *weight;
     const int32_t *tokens;
 };
@@ -230,6 +231,23 @@ static void cpu_norm(struct device *base, struct tensor out, struct tensor x, co
     run_rows(&job, group, norm_task);
 }
 
+static void layer_norm_task(void *context, size_t task, size_t thread)
+{
+    (void)thread;
+    const struct rows_job *job = context;
+    job->dev->kern.layer_norm(job->out.data + task * job->out.stride,
+                              job->a.data + task * job->a.stride, job->w, job->bias,
+                              job->out.columns, job->number);
+}
+
+static void cpu_layer_norm(struct device *base, struct tensor out, struct tensor x, const float *w,
+                           const float *b, float eps)
+{
+    struct rows_job job = {
+        .dev = (struct cpu_device *)base, .out = out, .a = x, .w = w, .bias = b, .number = eps};
+    run_rows(&job, out.columns, layer_norm_task);
+}
+
 static void cpu_rope_table(struct device *base, float *table, const float *inv_freq, size_t n_pairs,
                            size_t first, size_t n)
 {
@@ -295,6 +313,20 @@ static void cpu_add(struct device *base, struct tensor out, struct tensor a, str
     run_rows(&job, KERN_LANES, add_task);
 }
 
+static void add_row_task(void *context, size_t task, size_t thread)
+{
+    (void)thread;
+    const struct rows_job *job = context;
+    const struct place p = place_of(job, task);
+    job->dev->kern.add(at(job->out, p), at(job->out, p), job->w + p.column, p.n, 1.0f);
+}
+
+static void cpu_add_row(struct device *base, struct tensor x, const float *row)
+{
+    struct rows_job job = {.dev = (struct cpu_device *)base, .out = x, .w = row};
+    run_rows(&job, KERN_LANES, add_row_task);
+}
+
 static void scale_task(void *context, size_t task, size_t thread)
 {
     (void)thread;
@@ -335,6 +367,7 @@ static const struct device_ops cpu_ops = {
     .release = cpu_release,
     .embed = cpu_embed,
     .norm = cpu_norm,
+    .layer_norm = cpu_layer_norm,
     .linear = cpu_linear,
     .rope_table = cpu_rope_table,
     .rope = cpu_rope,
@@ -343,6 +376,7 @@ static const struct device_ops cpu_ops = {
     .attend = cpu_attend,
     .geglu = cpu_geglu,
     .add = cpu_add,
+    .add_row = cpu_add_row,
     .scale = cpu_scale,
     .softcap = cpu_softcap,
 };

@@ -73,6 +73,8 @@ struct kern {
 
     // Element by element. n may be anything.
     void (*norm)(float *out, const float *x, const float *w, size_t n, float eps); // w may be NULL
+    void (*layer_norm)(float *out, const float *x, const float *w, const float *b, size_t n,
+                       float eps);
     void (*geglu)(float *out, const float *gate, const float *up, size_t n);
     void (*add)(float *out, const float *a, const float *b, size_t n, float scale);
     void (*scale)(float *x, size_t n, float factor);

@@ -87,6 +87,26 @@ static void norm(float *out, const float *x, const float *w, size_t n, float eps
     }
 }
 
+// The mean first, then the squares of what is left of it: nothing cancels.
+static void layer_norm(float *out, const float *x, const float *w, const float *b, size_t n,
+                       float eps)
+{
+    float lanes[KERN_LANES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        lanes[i % KERN_LANES] += x[i];
+    }
+    const float mean = sum_lanes(lanes) / (float)n;
+    memset(lanes, 0, sizeof(lanes));
+    for (size_t i = 0; i < n; i++) {
+        const float d = x[i] - mean;
+        lanes[i % KERN_LANES] = fmaf(d, d, lanes[i % KERN_LANES]);
+    }
+    const float factor = 1.0f / sqrtf(sum_lanes(lanes) / (float)n + eps);
+    for (size_t i = 0; i < n; i++) {
+        out[i] = fmaf((x[i] - mean) * factor, w[i], b[i]);
+    }
+}
+
 // x * 0.5 (1 + tanh(y)) is x / (1 + exp(-2y)), which loses nothing near zero.
 static void geglu(float *out, const float *gate, const float *up, size_t n)
 {
@@ -265,6 +285,7 @@ void kern_init_generic(struct kern *k)
         .name = "generic",
         .panel_rows = KERN_PANEL_MAX,
         .norm = norm,
+        .layer_norm = layer_norm,
         .geglu = geglu,
         .add = add,
         .scale = scale_by,

@@ -112,6 +112,67 @@ static void norm(float *out, const float *x, const float *w, size_t n, float eps
     }
 }
 
+static float sum(const float *x, size_t n)
+{
+    vf sums[SIMD_PARTS];
+    for (size_t p = 0; p < SIMD_PARTS; p++) {
+        sums[p] = vf_set1(0.0f);
+    }
+    size_t i = 0;
+    for (; i + KERN_LANES <= n; i += KERN_LANES) {
+        for (size_t p = 0; p < SIMD_PARTS; p++) {
+            sums[p] = vf_add(sums[p], vf_load(x + i + p * SIMD_LANES));
+        }
+    }
+    for (size_t p = 0; i < n; p++, i += SIMD_LANES) {
+        sums[p] = vf_add(sums[p], load_part(x + i, n - i < SIMD_LANES ? n - i : SIMD_LANES));
+    }
+    return sum_lanes(sums);
+}
+
+// Of x - mean; the last few take the scalar way, so that the lanes behind them stay zero.
+static float sum_of_deviations(const float *x, size_t n, float mean)
+{
+    vf sums[SIMD_PARTS];
+    for (size_t p = 0; p < SIMD_PARTS; p++) {
+        sums[p] = vf_set1(0.0f);
+    }
+    const vf m = vf_set1(mean);
+    size_t i = 0;
+    for (; i + KERN_LANES <= n; i += KERN_LANES) {
+        for (size_t p = 0; p < SIMD_PARTS; p++) {
+            const vf d = vf_sub(vf_load(x + i + p * SIMD_LANES), m);
+            sums[p] = vf_fma(d, d, sums[p]);
+        }
+    }
+    for (size_t p = 0; i < n; p++, i += SIMD_LANES) {
+        float rest[SIMD_LANES] = {0};
+        for (size_t k = 0; k < SIMD_LANES && i + k < n; k++) {
+            rest[k] = x[i + k] - mean;
+        }
+        const vf d = vf_load(rest);
+        sums[p] = vf_fma(d, d, sums[p]);
+    }
+    return sum_lanes(sums);
+}
+
+static void layer_norm(float *out, const float *x, const float *w, const float *b, size_t n,
+                       float eps)
+{
+    const float mean = sum(x, n) / (float)n;
+    const float factor = 1.0f / sqrtf(sum_of_deviations(x, n, mean) / (float)n + eps);
+    const vf m = vf_set1(mean);
+    const vf f = vf_set1(factor);
+    size_t i = 0;
+    for (; i + SIMD_LANES <= n; i += SIMD_LANES) {
+        const vf y = vf_mul(vf_sub(vf_load(x + i), m), f);
+        vf_store(out + i, vf_fma(y, vf_load(w + i), vf_load(b + i)));
+    }
+    for (; i < n; i++) {
+        out[i] = fmaf((x[i] - mean) * factor, w[i], b[i]);
+    }
+}
+
 static inline vf geglu_vf(vf x, vf up)
 {
     const vf one = vf_set1(1.0f);
@@ -310,6 +371,7 @@ void KERN_INIT(struct kern *k)
     kern_init_generic(k);
     k->name = KERN_NAME;
     k->norm = norm;
+    k->layer_norm = layer_norm;
     k->geglu = geglu;
     k->add = add;
     k->scale = scale_by;
