@@ -303,6 +303,29 @@ out:
     return rc;
 }
 
+int os_read_some(void *out, size_t size, size_t *n, struct carat_error *err)
+{
+    ssize_t got = read(STDIN_FILENO, out, size < SSIZE_MAX ? size : SSIZE_MAX);
+    if (got < 0 && errno == EINTR) {
+        return fail(err, CARAT_E_STOPPED, "standard input: reading was interrupted");
+    }
+    if (got < 0) {
+        return fail(err, CARAT_E_IO, "standard input: cannot be read: %s", strerror(errno));
+    }
+    *n = (size_t)got;
+    return 0;
+}
+
+bool os_full_path(struct buf *out, const char *path)
+{
+    char full[PATH_MAX];
+    if (!realpath(path, full)) {
+        return false;
+    }
+    buf_adds(out, full);
+    return !out->has_failed;
+}
+
 int os_write_file(const char *path, const void *data, size_t size, struct carat_error *err)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);

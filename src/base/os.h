@@ -30,6 +30,11 @@ int os_list(char ***names, size_t *count, const char *path, size_t count_max,
 void os_list_free(char **names, size_t count);
 // Reads a whole file, or standard input when path is "-", up to max bytes; more is CARAT_E_FULL.
 int os_read_file(struct buf *out, const char *path, size_t max, struct carat_error *err);
+// Waits for the next bytes of standard input and reads at most size of them; 0 at its end.
+// CARAT_E_STOPPED when a signal came instead.
+int os_read_some(void *out, size_t size, size_t *n, struct carat_error *err);
+// Appends the path from the root, without links; false when nothing is there.
+bool os_full_path(struct buf *out, const char *path);
 int os_write_file(const char *path, const void *data, size_t size, struct carat_error *err);
 // Where this program's file is, as a path; empty string when unknown.
 void os_program_path(struct buf *out);

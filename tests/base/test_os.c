@@ -179,6 +179,48 @@ static void test_read_takes_standard_input(void **state)
     close(old);
 }
 
+static void test_read_takes_what_has_arrived(void **state)
+{
+    (void)state;
+    int ends[2];
+    int old = dup(STDIN_FILENO);
+    char data[8];
+    size_t n = 99;
+    assert_int_equal(pipe(ends), 0);
+    assert_true(dup2(ends[0], STDIN_FILENO) >= 0);
+    assert_false(os_wait_readable(STDIN_FILENO, 0));
+    assert_int_equal(write(ends[1], "first", 5), 5);
+    assert_int_equal(os_read_some(data, sizeof(data), &n, NULL), 0);
+    assert_int_equal(n, 5);
+    assert_memory_equal(data, "first", 5);
+    assert_int_equal(write(ends[1], "and more", 8), 8);
+    close(ends[1]);
+    assert_int_equal(os_read_some(data, 3, &n, NULL), 0);
+    assert_int_equal(n, 3);
+    assert_int_equal(os_read_some(data, sizeof(data), &n, NULL), 0);
+    assert_int_equal(n, 5);
+    assert_int_equal(os_read_some(data, sizeof(data), &n, NULL), 0);
+    assert_int_equal(n, 0);
+    dup2(old, STDIN_FILENO);
+    close(ends[0]);
+    close(old);
+}
+
+static void test_full_path_begins_at_the_root(void **state)
+{
+    struct place *p = *state;
+    struct buf full = {.max = 1 << 16}, again = {.max = 1 << 16};
+    assert_int_equal(os_write_file(in_place(p, "f"), "x", 1, NULL), 0);
+    assert_true(os_full_path(&full, p->path));
+    assert_int_equal(full.data[0], '/');
+    assert_true(slice_ends(slice_of(full.data), "/f"));
+    assert_true(os_full_path(&again, in_place(p, "./././f")));
+    assert_string_equal(buf_text(&again), buf_text(&full));
+    assert_false(os_full_path(&again, in_place(p, "nothing")));
+    buf_release(&full);
+    buf_release(&again);
+}
+
 static void test_list_is_sorted_and_limited(void **state)
 {
     struct place *p = *state;
@@ -322,9 +364,11 @@ int main(int argc, char **argv)
         in_folder(test_files_that_cannot_be_read_or_written),
         cmocka_unit_test(test_write_reports_a_full_disk),
         cmocka_unit_test(test_read_takes_standard_input),
+        cmocka_unit_test(test_read_takes_what_has_arrived),
         in_folder(test_list_is_sorted_and_limited),
         in_folder(test_list_reports_no_memory),
         in_folder(test_questions_about_paths),
+        in_folder(test_full_path_begins_at_the_root),
         cmocka_unit_test(test_program_path_names_this_program),
         cmocka_unit_test(test_env_empty_is_unset),
         cmocka_unit_test(test_machine_figures_are_plausible),
