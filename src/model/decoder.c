@@ -37,13 +37,38 @@ static void trace(const struct run *r, const char *name, int layer, struct tenso
     }
 }
 
-static void embed(const struct run *r, struct tensor x)
+// Rows of text from the table, scaled; those of pictures and sound as their projections give them.
+static void embed_segment(const struct run *r, const struct decoder_segment *s, struct tensor x)
 {
     float scale = sqrtf((float)r->d->config->hidden_size) * r->d->weights->embed_factor;
+    struct embed_trace trace = {s->on_tensor, s->tensor_user};
+    size_t row = 0;
+    for (size_t i = 0; i <= s->n_spans; i++) {
+        const struct soft_span *span = i < s->n_spans ? &s->spans[i] : NULL;
+        size_t end = span ? span->row : s->n;
+        require(end >= row);
+        op_embed(r->dev, tensor_rows(x, row, end - row), &r->d->weights->embed, s->tokens + row,
+                 scale);
+        row = end;
+        if (span) {
+            struct tensor soft = tensor_rows(x, row, span->n);
+            if (span->kind == SOFT_IMAGE) {
+                embed_image(&r->d->embedder, soft, span, trace);
+            } else {
+                embed_audio(&r->d->embedder, soft, span, trace);
+            }
+            row += span->n;
+        }
+    }
+}
+
+static void embed(const struct run *r, struct tensor x)
+{
     size_t row = 0;
     for (size_t i = 0; i < r->n_segments; i++) {
         const struct decoder_segment *s = &r->segments[i];
-        op_embed(r->dev, tensor_rows(x, row, s->n), &r->d->weights->embed, s->tokens, scale);
+        require(s->n_spans == 0 || r->d->projector);
+        embed_segment(r, s, tensor_rows(x, row, s->n));
         row += s->n;
     }
 }
@@ -284,36 +309,44 @@ static uint64_t total_floats(struct decoder *d, size_t rows_max)
     return total;
 }
 
-static struct device_limits limits_of(const struct model_config *config, size_t rows_max,
+static struct device_limits limits_of(const struct model_config *config,
+                                      const struct projector *projector, size_t rows_max,
                                       size_t context_max)
 {
     struct config_extent e = config_extent(config);
     size_t widest = config->hidden_size;
     widest = widest > e.q_size ? widest : e.q_size;
     widest = widest > e.ffn_size ? widest : e.ffn_size;
-    return (struct device_limits){
+    struct device_limits limits = {
         .rows_max = rows_max > DECODER_LOGIT_ROWS ? rows_max : DECODER_LOGIT_ROWS,
         .columns_max = widest,
         .head_dim_max = e.head_dim,
         .heads_max = config->n_heads,
         .keys_max = context_max,
     };
+    if (projector) {
+        embedder_limits(&limits, projector);
+    }
+    return limits;
 }
 
 uint64_t decoder_size(const struct model_config *config, const struct weights *weights,
                       const struct projector *projector, size_t rows_max, size_t context_max,
                       size_t n_threads)
 {
-    (void)projector;
     struct decoder d = {.config = config, .weights = weights};
-    struct device_limits limits = limits_of(config, rows_max, context_max);
-    return total_floats(&d, rows_max) * sizeof(float) + device_scratch_size(&limits, n_threads);
+    struct device_limits limits = limits_of(config, projector, rows_max, context_max);
+    return total_floats(&d, rows_max) * sizeof(float) + device_scratch_size(&limits, n_threads) +
+           (projector ? embedder_size(projector) : 0);
 }
 
 int decoder_reserve(struct decoder *d, size_t rows_max, size_t context_max, struct carat_error *err)
 {
-    struct device_limits limits = limits_of(d->config, rows_max, context_max);
+    struct device_limits limits = limits_of(d->config, d->projector, rows_max, context_max);
     int rc = device_reserve(d->device, &limits, err);
+    if (rc == 0 && d->projector) {
+        rc = embedder_reserve(&d->embedder, d->projector, d->device, err);
+    }
     if (rc || rows_max <= d->rows_max) {
         return rc;
     }
@@ -340,6 +373,7 @@ int decoder_reserve(struct decoder *d, size_t rows_max, size_t context_max, stru
 
 void decoder_release(struct decoder *d)
 {
+    embedder_release(&d->embedder);
     device_release(d->device, d->memory);
     *d = (struct decoder){0};
 }

@@ -36,16 +36,18 @@ struct projector {
     const float *patch_norm2[2]; // [width]
     const float *pos_norm[2];    // [width]
     float norm_eps;              // of the LayerNorms: 1e-5
-    float rms_eps;               // of the norms without weight: 1e-6
-    uint64_t file_size;          // bytes of the matrices, which stay mapped
+    float vision_rms_eps;        // of the norms without weight: 1e-6
+    float audio_rms_eps;
+    uint64_t file_size; // bytes of the matrices, which stay mapped
     uint64_t copied_size;
     uint64_t n_parameters;
     struct arena arena;
 };
 
 // Binds what the source has. A source without any of the tensors gives a projector with neither
-// path; one that has a part of a path's tensors, or another shape, is an error. The source must
-// outlive it.
+// path, and so does a model with the towers of another member; one that has a part of a path's
+// tensors, or another shape, is an error, and so is an mmproj file of another member. The source
+// must outlive it.
 int projector_bind(struct projector *out, const struct model_config *config,
                    const struct source *source, struct carat_error *err);
 void projector_release(struct projector *p); // takes zeroed memory
@@ -59,7 +61,7 @@ struct soft_span {
     size_t n;              // soft tokens in this chunk
     size_t skipped;        // soft tokens of the same item that came in earlier chunks
     const uint8_t *pixels; // IMAGE: the whole picture [height][width][3]
-    uint32_t width;        // multiples of the block
+    uint32_t width;        // multiples of the block, of at most n_positions blocks
     uint32_t height;
     const float *samples; // AUDIO: the whole span, 16 kHz mono
     size_t n_samples;     // frame i is [i * frame_samples, ...), the last one filled with zeros
