@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Opening and closing a model, and what it will cost in memory.
-#include "engine/engine.h"
-
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/mem.h"
 #include "engine/sampler.h"
+#include "engine/span.h"
 
 // What a process takes besides its buffers: program and libraries, threads' stacks, the allocator's
 // own. Measured 6 to 9 MiB; rounded up.
@@ -36,12 +35,10 @@ static uint64_t all_files_size(const struct source *source)
     return size;
 }
 
-// Touches every page of the files, so that the first answer does not wait for the disk.
-static int read_ahead(const struct source *source, const struct carat_engine_options *o,
-                      struct carat_error *err)
+// Touches every page of a source's files. total: of all that is read; *done goes on.
+static int read_files(const struct source *source, uint64_t *done, uint64_t total,
+                      const struct carat_engine_options *o, struct carat_error *err)
 {
-    uint64_t total = all_files_size(source);
-    uint64_t done = 0;
     volatile uint8_t sink = 0;
     for (size_t i = 0; i < source_n_maps(source); i++) {
         const struct os_map *map = source_map_at(source, i);
@@ -51,13 +48,29 @@ static int read_ahead(const struct source *source, const struct carat_engine_opt
             for (size_t p = 0; p < n; p += PAGE_STEP) {
                 sink = (uint8_t)(sink ^ map->data[at + p]);
             }
-            done += n;
-            if (o->on_progress && !o->on_progress(o->user, "loading", done, total)) {
+            *done += n;
+            if (o->on_progress && !o->on_progress(o->user, "loading", *done, total)) {
                 return fail(err, CARAT_E_STOPPED, "loading was stopped");
             }
         }
     }
     return 0;
+}
+
+// So that the first answer does not wait for the disk.
+static int read_ahead(const struct carat_engine *e, const struct carat_engine_options *o,
+                      struct carat_error *err)
+{
+    uint64_t done = 0;
+    uint64_t total = all_files_size(e->source);
+    if (e->projector_source) {
+        total += all_files_size(e->projector_source);
+    }
+    int rc = read_files(e->source, &done, total, o, err);
+    if (rc == 0 && e->projector_source) {
+        rc = read_files(e->projector_source, &done, total, o, err);
+    }
+    return rc;
 }
 
 // tokenizer.md section 4: a GGUF names one end token or none, so the chat's own are always added
@@ -82,13 +95,19 @@ static void complete_token_sets(struct carat_engine *e)
 static void warn_if_too_large(const struct carat_engine *e)
 {
     uint64_t memory = os_memory_total();
-    if (memory > 0 && e->weights.file_size > memory) {
+    uint64_t weights = e->weights.file_size + e->projector.file_size;
+    if (memory > 0 && weights > memory) {
         log_line(
             CARAT_LOG_WARNING,
             "%s: the weights take %.1f GB, this machine has %.1f GB of memory: each token will "
             "wait for the disk; a smaller quantization would fit",
-            source_path(e->source), (double)e->weights.file_size / 1e9, (double)memory / 1e9);
+            source_path(e->source), (double)weights / 1e9, (double)memory / 1e9);
     }
+}
+
+static const struct projector *projector_or_null(const struct projector *p)
+{
+    return p->has_vision || p->has_audio ? p : NULL;
 }
 
 static int open_model(struct carat_engine *e, const struct carat_engine_options *o,
@@ -108,17 +127,23 @@ static int open_model(struct carat_engine *e, const struct carat_engine_options 
                     "%s: the vocabulary has %zu tokens, but the embedding only %u rows",
                     source_path(e->source), tokenizer_n_tokens(e->tokenizer), e->config.n_vocab);
     }
+    rc = engine_open_projector(&e->projector, &e->projector_source, &e->config, e->source,
+                               o->projector, err);
+    if (rc) {
+        return rc;
+    }
     rc = device_new_cpu(&e->device, &device, err);
     if (rc) {
         return rc;
     }
     e->decoder.config = &e->config;
     e->decoder.weights = &e->weights;
+    e->decoder.projector = projector_or_null(&e->projector);
     e->decoder.device = e->device;
     warn_if_too_large(e);
     log_line(CARAT_LOG_DEBUG, "%s: %u layers, kernels %s, %zu threads", source_path(e->source),
              e->config.n_layers, device_level(e->device), device_threads(e->device));
-    return o->reads_ahead ? read_ahead(e->source, o, err) : 0;
+    return o->reads_ahead ? read_ahead(e, o, err) : 0;
 }
 
 static char *model_name(const struct source *source, struct carat_error *err)
@@ -151,6 +176,7 @@ static void fill_info(struct carat_engine *e, bool is_vocab_only)
     info->architecture = "";
     info->weight_type = "";
     info->cpu_level = "";
+    info->projector = "";
     if (is_vocab_only) {
         return;
     }
@@ -165,6 +191,13 @@ static void fill_info(struct carat_engine *e, bool is_vocab_only)
     info->context_max = e->config.context_max;
     info->sliding_window = e->config.window;
     info->n_threads = device_threads(e->device);
+    if (e->decoder.projector) {
+        info->sees = e->projector.has_vision;
+        info->hears = e->projector.has_audio;
+        info->projector = source_path(e->projector_source ? e->projector_source : e->source);
+        info->projector_size = e->projector.file_size + e->projector.copied_size;
+        info->image_block = e->projector.block;
+    }
 }
 
 int carat_engine_open(struct carat_engine **out, const struct carat_engine_options *options,
@@ -221,6 +254,8 @@ void carat_engine_close(struct carat_engine *e)
         decoder_release(&e->decoder);
     }
     device_free(e->device);
+    projector_release(&e->projector);
+    source_close(e->projector_source);
     weights_release(&e->weights);
     config_release(&e->config);
     tokenizer_free(e->tokenizer);
@@ -299,7 +334,25 @@ int engine_session_options(struct carat_session_options *out, const struct model
     return 0;
 }
 
-struct kv_options engine_kv_options(const struct carat_session_options *o)
+struct span_rule engine_span_rule(const struct carat_session_options *o,
+                                  const struct projector *projector)
+{
+    size_t rows = o->prefill_chunk;
+    if (projector && projector->has_vision && rows < SPAN_PICTURE_TOKENS) {
+        rows = SPAN_PICTURE_TOKENS;
+    }
+    if (projector && projector->has_audio && o->sound_sees_ahead && rows < SPAN_SOUND_TOKENS) {
+        rows = SPAN_SOUND_TOKENS;
+    }
+    return (struct span_rule){
+        .projector = projector,
+        .chunk = o->prefill_chunk,
+        .rows_max = rows < o->context_max ? rows : o->context_max,
+        .sound_sees_ahead = o->sound_sees_ahead,
+    };
+}
+
+struct kv_options engine_kv_options(const struct carat_session_options *o, size_t rows_max)
 {
     static const enum dtype types[] = {
         [CARAT_KV_F16] = DTYPE_F16, [CARAT_KV_F32] = DTYPE_F32, [CARAT_KV_Q8_0] = DTYPE_Q8_0};
@@ -307,7 +360,7 @@ struct kv_options engine_kv_options(const struct carat_session_options *o)
         .type = types[o->kv_type],
         .context_max = o->context_max,
         .rewind_max = o->rewind_max,
-        .recent_max = o->prefill_chunk,
+        .recent_max = rows_max,
     };
 }
 
@@ -315,8 +368,31 @@ struct estimate_input {
     const struct source *source;
     const struct model_config *config;
     const struct weights *weights;
+    const struct projector *projector;
+    const struct source *projector_source; // NULL: none, or the model's own
     size_t n_threads;
 };
+
+// Of a file with tensors: what stands before them.
+static uint64_t header_size(const struct source *source)
+{
+    uint64_t tensors = all_tensors_size(source);
+    uint64_t files = all_files_size(source);
+    return files > tensors ? files - tensors : 0;
+}
+
+// What a session allocates besides its cache.
+static uint64_t session_size(const struct estimate_input *in, const struct span_rule *rule,
+                             size_t context_max)
+{
+    uint64_t size = (uint64_t)in->config->n_vocab * sizeof(float) +
+                    (uint64_t)context_max * sizeof(carat_token) +
+                    sampler_memory(in->config->n_vocab);
+    if (rule->projector) {
+        size += (uint64_t)context_max * sizeof(uint64_t) + span_scratch_size(rule->rows_max);
+    }
+    return size;
+}
 
 static int estimate(struct carat_memory *out, const struct estimate_input *in,
                     const struct carat_session_options *session, struct carat_error *err)
@@ -327,24 +403,22 @@ static int estimate(struct carat_memory *out, const struct estimate_input *in,
     if (rc) {
         return rc;
     }
-    struct kv_options kv_options = engine_kv_options(&o);
+    struct span_rule rule = engine_span_rule(&o, projector_or_null(in->projector));
+    struct kv_options kv_options = engine_kv_options(&o, rule.rows_max);
     rc = kv_cache_size(&kv, in->config, in->weights, &kv_options, err);
     if (rc) {
         return rc;
     }
-    uint64_t tensors = all_tensors_size(in->source);
-    uint64_t files = all_files_size(in->source);
     struct carat_memory m = {
-        .weights = in->weights->file_size,
+        .weights = in->weights->file_size + in->projector->file_size,
         .tables = tokenizer_memory(in->source) + in->weights->copied_size +
-                  (files > tensors ? files - tensors : 0),
+                  in->projector->copied_size + header_size(in->source) +
+                  (in->projector_source ? header_size(in->projector_source) : 0),
         .kv_sliding = kv.sliding,
         .kv_full = kv.full,
-        .scratch = decoder_size(in->config, in->weights, NULL, o.prefill_chunk, o.context_max,
-                                in->n_threads) +
-                   (uint64_t)in->config->n_vocab * sizeof(float) +
-                   (uint64_t)o.context_max * sizeof(carat_token) +
-                   sampler_memory(in->config->n_vocab) + PROCESS_OVERHEAD,
+        .scratch = decoder_size(in->config, in->weights, rule.projector, rule.rows_max,
+                                o.context_max, in->n_threads) +
+                   session_size(in, &rule, o.context_max) + PROCESS_OVERHEAD,
         .context_max = o.context_max,
     };
     m.total = m.weights + m.tables + m.kv_sliding + m.kv_full + m.scratch;
@@ -358,6 +432,8 @@ int carat_estimate(struct carat_memory *out, const struct carat_engine_options *
     struct source *source = NULL;
     struct model_config config = {0};
     struct weights weights = {0};
+    struct source *projector_source = NULL;
+    struct projector projector = {0};
     if (!options || !options->model) {
         return fail(err, CARAT_E_ARGUMENT, "no model was named");
     }
@@ -373,14 +449,23 @@ int carat_estimate(struct carat_memory *out, const struct carat_engine_options *
     if (rc) {
         goto out;
     }
+    rc = engine_open_projector(&projector, &projector_source, &config, source, options->projector,
+                               err);
+    if (rc) {
+        goto out;
+    }
     struct estimate_input in = {
         .source = source,
         .config = &config,
         .weights = &weights,
+        .projector = &projector,
+        .projector_source = projector_source,
         .n_threads = options->n_threads ? options->n_threads : os_cores(),
     };
     rc = estimate(out, &in, session, err);
 out:
+    projector_release(&projector);
+    source_close(projector_source);
     weights_release(&weights);
     config_release(&config);
     source_close(source);
@@ -397,6 +482,8 @@ int carat_engine_estimate(struct carat_memory *out, const struct carat_engine *e
         .source = e->source,
         .config = &e->config,
         .weights = &e->weights,
+        .projector = &e->projector,
+        .projector_source = e->projector_source,
         .n_threads = device_threads(e->device),
     };
     return estimate(out, &in, session, err);

@@ -30,15 +30,17 @@ struct carat_engine {
 // A run of soft tokens in a prompt; the data are the prompt's own.
 struct prompt_span {
     enum soft_kind kind;
-    size_t first; // position
-    size_t n;
-    uint8_t *pixels; // SOFT_IMAGE; NULL, as samples: nothing to evaluate
+    size_t first;    // position
+    size_t n;        // at least 1
+    uint8_t *pixels; // SOFT_IMAGE
     uint32_t width, height;
     float *samples; // SOFT_AUDIO
     size_t n_samples;
-    uint64_t key; // of the whole content and its dimensions; frames of sound have their own
+    uint64_t key; // of the whole content and its dimensions
     bool is_open; // the sound goes on: the prompt ends here
 };
+// What soft token i of a span is called where each sees the whole span: never 0.
+uint64_t span_key(const struct prompt_span *span, size_t i);
 
 struct carat_prompt {
     carat_token *tokens;
@@ -48,14 +50,25 @@ struct carat_prompt {
     bool opens_thought;
     struct prompt_span *spans; // in order
     size_t n_spans;
-    // What each position is besides its token: 0, or a hash of the content of a soft token. Two
-    // timelines agree where tokens and keys do. NULL without spans.
+    size_t span_capacity;
+    // What each position is besides its token: 0, or a hash of what the soft token depends on: the
+    // whole picture and the place in it, or a frame of sound alone. Two timelines agree where
+    // tokens and keys do. NULL without spans.
     uint64_t *keys; // [n_tokens]
 };
+void prompt_drop_spans(struct carat_prompt *prompt);
+
+// Binds the projections of pictures and sound: of the named file, else the model's own, else of an
+// mmproj file beside it that fits. *out_source gets that file, or stays NULL when they are the
+// model's or there are none. Both are zeroed before.
+int engine_open_projector(struct projector *out, struct source **out_source,
+                          const struct model_config *config, const struct source *model,
+                          const char *named, struct carat_error *err);
 
 // Session options with every default filled in, and checked against the model.
 int engine_session_options(struct carat_session_options *out, const struct model_config *config,
                            const struct carat_session_options *options, struct carat_error *err);
-struct kv_options engine_kv_options(const struct carat_session_options *options);
+// rows_max: tokens evaluated together at most.
+struct kv_options engine_kv_options(const struct carat_session_options *options, size_t rows_max);
 
 #endif

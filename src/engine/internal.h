@@ -19,8 +19,8 @@ void engine_sampling_defaults(const struct carat_engine *engine, struct carat_sa
 // A prompt from finished tokens; takes over the list's memory and the text's (text may be NULL).
 int prompt_new(struct carat_prompt **out, struct token_list *tokens, struct buf *text,
                bool opens_thought, struct carat_error *err);
-// The run of placeholders at [first, first + n) is run i of this medium; the prompt copies its
-// data. Runs are added in order. media NULL: a placeholder without data, which cannot be evaluated.
+// The placeholders at [first, first + n) are run i_run of this medium; the prompt copies its data.
+// Runs are added in order, none without tokens. One that is open must end the prompt.
 int prompt_add_run(struct carat_prompt *prompt, const struct carat_engine *engine, size_t first,
                    size_t n, const struct carat_media *media, size_t i_run,
                    struct carat_error *err);

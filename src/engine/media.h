@@ -3,8 +3,8 @@
 #ifndef CARAT_ENGINE_MEDIA_H
 #define CARAT_ENGINE_MEDIA_H
 
+#include "base/hash.h"
 #include "base/str.h"
-#include "carat.h"
 
 #define MEDIA_RATE          16000 // samples per second
 #define MEDIA_FRAME_SAMPLES 640   // of one soft token
@@ -28,13 +28,19 @@ struct carat_media {
     char *notes[MEDIA_NOTES_MAX];
     size_t n_notes;
     struct media_feed *feed; // NULL unless info.is_open
+    struct hash content;     // media_describe's own: of the first n_hashed samples
+    size_t n_hashed;
 };
 
 // One step of what a medium becomes in a prompt: ordinary text, then soft tokens between their
-// begin and end markers. A picture is one run; a film one for each frame ("00:02 " before it, a
-// space between frames) and, in time order, one for each span of its sound; a sound one for each
-// span, with its time before all but the first (" 00:30 "), so that a sound which turns out longer
-// changes nothing that came before.
+// begin and end markers. docs/media.md, "In the prompt".
+// - A picture is one run.
+// - A sound is one run for each span, all but the first with its time before it (" 00:30 "), so
+//   that a sound which turns out longer changes nothing that came before. Without samples it is a
+//   run without tokens.
+// - A film is one run for each frame, "00:02 " before it and a space between frames, and one for
+//   each span of its sound: a sound track of one span comes last, of several each behind the frames
+//   that are shown before its end; a time before it (" 00:30 ") unless it is the first.
 enum media_run_kind { MEDIA_RUN_IMAGE, MEDIA_RUN_VIDEO, MEDIA_RUN_AUDIO };
 struct media_run {
     char text[40];
@@ -47,8 +53,10 @@ struct media_run {
 };
 
 size_t media_n_runs(const struct carat_media *m);
+// i below media_n_runs.
 struct media_run media_run_at(const struct carat_media *m, size_t i);
-// Sets info.n_tokens, n_segments and hash from the content. Called whenever that changed.
+// Sets info.n_tokens, n_segments and hash from the content. Called whenever that changed; of
+// samples that were there at the last call nothing may have changed.
 void media_describe(struct carat_media *m);
 
 #endif

@@ -108,6 +108,7 @@ void carat_prompt_free(struct carat_prompt *p)
     if (p) {
         mem_free(p->tokens);
         mem_free(p->text);
+        prompt_drop_spans(p);
         mem_free(p);
     }
 }

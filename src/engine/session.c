@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // One timeline: the tokens seen so far, their kv cache, and the logits of the last one.
-#include "engine/engine.h"
-
 #include <math.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "engine/span.h"
 
 // Most sessions that one pass of carat_decode evaluates together.
 #define DECODE_BATCH_MAX 64
@@ -14,8 +13,11 @@
 struct carat_session {
     struct carat_engine *engine;
     struct carat_session_options options;
+    struct span_rule rule;
+    struct span_scratch scratch;
     struct kv_cache kv;
     carat_token *tokens; // [context_max]
+    uint64_t *keys;      // [context_max] as in struct carat_prompt; NULL: the model only reads
     size_t n_tokens;
     // One past the newest position that was put into the cache's rings and may have pushed out an
     // older one: at least n_tokens, more after a rewind or a chunk that was not finished.
@@ -23,6 +25,21 @@ struct carat_session {
     float *logits; // [n_vocab], of the last token when has_logits
     bool has_logits;
 };
+
+static int make_timeline(struct carat_session *s, struct carat_error *err)
+{
+    size_t n = s->options.context_max;
+    s->tokens = mem_new_array(n, sizeof(s->tokens[0]), err);
+    s->logits = mem_new_array(s->engine->config.n_vocab, sizeof(s->logits[0]), err);
+    if (!s->tokens || !s->logits) {
+        return CARAT_E_MEMORY;
+    }
+    if (!s->rule.projector) {
+        return 0;
+    }
+    s->keys = mem_new_array(n, sizeof(s->keys[0]), err);
+    return s->keys ? span_scratch_init(&s->scratch, s->rule.rows_max, err) : CARAT_E_MEMORY;
+}
 
 int carat_session_new(struct carat_session **out, struct carat_engine *engine,
                       const struct carat_session_options *options, struct carat_error *err)
@@ -40,18 +57,16 @@ int carat_session_new(struct carat_session **out, struct carat_engine *engine,
     if (rc) {
         goto out;
     }
-    rc = CARAT_E_MEMORY;
-    s->tokens = mem_new_array(s->options.context_max, sizeof(s->tokens[0]), err);
-    s->logits = mem_new_array(engine->config.n_vocab, sizeof(s->logits[0]), err);
-    if (!s->tokens || !s->logits) {
+    s->rule = engine_span_rule(&s->options, engine->decoder.projector);
+    rc = make_timeline(s, err);
+    if (rc) {
         goto out;
     }
-    struct kv_options kv = engine_kv_options(&s->options);
+    struct kv_options kv = engine_kv_options(&s->options, s->rule.rows_max);
     pthread_mutex_lock(&engine->lock);
     rc = kv_cache_init(&s->kv, engine->device, &engine->config, &engine->weights, &kv, err);
     if (rc == 0) {
-        rc = decoder_reserve(&engine->decoder, s->options.prefill_chunk, s->options.context_max,
-                             err);
+        rc = decoder_reserve(&engine->decoder, s->rule.rows_max, s->options.context_max, err);
     }
     pthread_mutex_unlock(&engine->lock);
     if (rc) {
@@ -68,7 +83,9 @@ void carat_session_free(struct carat_session *s)
 {
     if (s) {
         kv_cache_release(&s->kv);
+        span_scratch_release(&s->scratch);
         mem_free(s->tokens);
+        mem_free(s->keys);
         mem_free(s->logits);
         mem_free(s);
     }
@@ -159,9 +176,21 @@ static int fail_stopped(const struct carat_session *s, struct carat_error *err)
                 s->n_tokens);
 }
 
-// Evaluates one chunk; the timeline grows only when all went well.
+static void append(struct carat_session *s, const carat_token *tokens, size_t n,
+                   const struct carat_prompt *p)
+{
+    size_t i_span = 0;
+    for (size_t i = 0; s->keys && i < n; i++) {
+        s->keys[s->n_tokens + i] = p ? span_key_at(&s->rule, p, s->n_tokens + i, &i_span) : 0;
+    }
+    memcpy(s->tokens + s->n_tokens, tokens, n * sizeof(carat_token));
+    s->n_tokens += n;
+}
+
+// Evaluates one chunk, of a prompt or (NULL) of tokens that are all text; the timeline grows only
+// when all went well.
 static int run_chunk(struct carat_session *s, const struct decoder_segment *segment,
-                     struct carat_error *err)
+                     const struct carat_prompt *p, struct carat_error *err)
 {
     note_written(s, segment->n);
     pthread_mutex_lock(&s->engine->lock);
@@ -173,8 +202,7 @@ static int run_chunk(struct carat_session *s, const struct decoder_segment *segm
         rc = fail_stopped(s, err);
     }
     if (rc == 0) {
-        memcpy(s->tokens + s->n_tokens, segment->tokens, segment->n * sizeof(carat_token));
-        s->n_tokens += segment->n;
+        append(s, segment->tokens, segment->n, p);
         s->has_logits = segment->logits != LOGITS_NONE;
     }
     return rc;
@@ -183,21 +211,25 @@ static int run_chunk(struct carat_session *s, const struct decoder_segment *segm
 static size_t common_beginning(const struct carat_session *s, const struct carat_prompt *p)
 {
     size_t n = s->n_tokens < p->n_tokens ? s->n_tokens : p->n_tokens;
+    size_t i_span = 0;
     size_t i = 0;
-    while (i < n && s->tokens[i] == p->tokens[i]) {
+    while (i < n && s->tokens[i] == p->tokens[i] &&
+           (!s->keys || s->keys[i] == span_key_at(&s->rule, p, i, &i_span))) {
         i++;
     }
     return i;
 }
 
-// How much of the timeline stays: the common beginning, less one token where its logits are needed
-// and gone; nothing when the window can no longer be brought back to that point.
-static size_t reusable(const struct carat_session *s, const struct carat_prompt *p)
+// How much of the timeline stays when it is to become the prompt's first `to` tokens: the common
+// beginning up to there, less one token where its logits are needed and gone, never a part of a
+// block; nothing when the window can no longer be brought back to that point.
+static size_t reusable(const struct carat_session *s, const struct carat_prompt *p, size_t to)
 {
     size_t keep = common_beginning(s, p);
+    keep = span_block_begin(&s->rule, p, keep < to ? keep : to);
     bool has_answer = keep == s->n_tokens && s->has_logits && !s->options.has_all_logits;
-    if (keep == p->n_tokens && !has_answer) {
-        keep--;
+    if (keep > 0 && keep == to && !has_answer) {
+        keep = span_block_begin(&s->rule, p, keep - 1);
     }
     return kv_cache_can_rewind(&s->kv, s->n_written, keep) ? keep : 0;
 }
@@ -216,6 +248,30 @@ static bool report_layer(void *user, size_t layer)
     return o->on_progress(o->user, "reading", r->done + part, r->total);
 }
 
+// Reads the prompt's next chunk. keep and to: what did not have to be read, and where it ends.
+static int read_chunk(struct carat_session *s, const struct carat_prompt *p, size_t keep, size_t to,
+                      struct carat_error *err)
+{
+    size_t n = span_chunk_end(&s->rule, p, s->n_tokens, to) - s->n_tokens;
+    struct decoder_segment segment = segment_for(s, p->tokens + s->n_tokens, n);
+    segment.logits = s->options.has_all_logits ? LOGITS_ALL
+                     : s->n_tokens + n == to   ? LOGITS_LAST
+                                               : LOGITS_NONE;
+    if (s->keys) {
+        span_fill(&segment, &s->rule, p, &s->scratch);
+    }
+    struct reading reading = {s, s->n_tokens - keep, n, to - keep};
+    segment.on_layer = s->options.on_progress ? report_layer : NULL;
+    segment.layer_user = &reading;
+    int rc = run_chunk(s, &segment, p, err);
+    if (rc) {
+        return rc;
+    }
+    bool goes_on = !s->options.on_progress || s->options.on_progress(s->options.user, "reading",
+                                                                     s->n_tokens - keep, to - keep);
+    return goes_on || s->n_tokens == to ? 0 : fail_stopped(s, err);
+}
+
 int carat_session_sync(struct carat_session *s, const struct carat_prompt *p, size_t *reused,
                        struct carat_error *err)
 {
@@ -223,40 +279,26 @@ int carat_session_sync(struct carat_session *s, const struct carat_prompt *p, si
         return fail(err, CARAT_E_ARGUMENT, "the prompt is empty");
     }
     int rc = check_tokens(s, p->tokens, p->n_tokens, 0, err);
+    if (rc == 0) {
+        rc = span_check_prompt(&s->rule, p, tokenizer_specials(s->engine->tokenizer), err);
+    }
     if (rc) {
         return rc;
     }
-    size_t keep = reusable(s, p);
+    size_t to = span_ready(&s->rule, p);
+    size_t keep = reusable(s, p, to);
     if (keep < s->n_tokens) {
         s->n_tokens = keep;
         s->has_logits = false;
     }
     s->n_written = keep ? s->n_written : 0; // nothing that was there is needed again
-    while (s->n_tokens < p->n_tokens) {
-        size_t left = p->n_tokens - s->n_tokens;
-        size_t n = left < s->options.prefill_chunk ? left : s->options.prefill_chunk;
-        struct decoder_segment segment = segment_for(s, p->tokens + s->n_tokens, n);
-        segment.logits = s->options.has_all_logits ? LOGITS_ALL
-                         : n == left               ? LOGITS_LAST
-                                                   : LOGITS_NONE;
-        struct reading reading = {s, s->n_tokens - keep, n, p->n_tokens - keep};
-        segment.on_layer = s->options.on_progress ? report_layer : NULL;
-        segment.layer_user = &reading;
-        rc = run_chunk(s, &segment, err);
-        if (rc) {
-            return rc;
-        }
-        if (s->options.on_progress &&
-            !s->options.on_progress(s->options.user, "reading", s->n_tokens - keep,
-                                    p->n_tokens - keep) &&
-            s->n_tokens < p->n_tokens) {
-            return fail_stopped(s, err);
-        }
+    while (rc == 0 && s->n_tokens < to) {
+        rc = read_chunk(s, p, keep, to, err);
     }
-    if (reused) {
+    if (rc == 0 && reused) {
         *reused = keep;
     }
-    return 0;
+    return rc;
 }
 
 // ----------------------------------------------------------------------------------------- scoring
@@ -316,7 +358,7 @@ int carat_session_score(struct carat_session *s, const carat_token *tokens, size
         segment.logits = LOGITS_ALL;
         segment.on_logits = score_row;
         segment.user = &score;
-        rc = run_chunk(s, &segment, err);
+        rc = run_chunk(s, &segment, NULL, err);
         if (rc) {
             return rc;
         }
@@ -380,7 +422,7 @@ int carat_decode(const struct carat_step *steps, size_t n, struct carat_error *e
     for (size_t i = 0; i < n; i++) {
         struct carat_session *s = steps[i].session;
         if (rc == 0) {
-            s->tokens[s->n_tokens++] = steps[i].token;
+            append(s, &steps[i].token, 1, NULL);
         }
         // After a failure the logits may be of the token that did not enter the timeline.
         s->has_logits = rc == 0;
