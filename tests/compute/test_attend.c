@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention against plain softmax in double over every layout of the cache; and that chunks, the
-// ring's wrap and threads change no bit.
+// Attention against plain softmax in double over every layout of the cache, causal and with blocks
+// that see ahead; and that chunks, the ring's wrap and threads change no bit.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,13 +26,14 @@ struct shape {
     bool has_keys;
 };
 
-enum { PAIRS = 6, CHUNK_MAX = 700 };
+enum { PAIRS = 6, CHUNK_MAX = 1300 };
 
 struct timeline {
     struct shape shape;
     struct tensor q, k, v; // k as stored: turned
     float *key_norm;
     float *table;
+    size_t *ends; // [n_tokens]; NULL: causal
 };
 
 static void timeline_init(struct timeline *t, struct device *dev, const struct shape *shape)
@@ -57,8 +58,35 @@ static void timeline_init(struct timeline *t, struct device *dev, const struct s
     op_rope_table(dev, t->table, inv_freq, PAIRS, 0, n);
 }
 
+// Blocks of all sizes, longer than the window too, at the very beginning and at the very end, with
+// and without rows between them; rows of a block see to its end.
+static void timeline_make_blocks(struct timeline *t)
+{
+    const size_t n = t->shape.n_tokens;
+    const size_t lengths[] = {5, 1, t->shape.window + 9, 17, 2, t->shape.window / 2 + 3, 40};
+    static const size_t gaps[] = {4, 0, 1, 11, 0, 30};
+    size_t p = 0;
+    t->ends = test_alloc(n * sizeof(size_t));
+    for (size_t i = 0; p < n; i++) {
+        size_t end = p + lengths[i % 7];
+        end = end > n ? n : end;
+        for (; p < end; p++) {
+            t->ends[p] = end;
+        }
+        for (size_t gap = gaps[i % 6]; gap > 0 && p + 3 < n; gap--, p++) {
+            t->ends[p] = p + 1;
+        }
+    }
+}
+
+static size_t end_of(const struct timeline *t, size_t position)
+{
+    return t->ends ? t->ends[position] : position + 1;
+}
+
 static void timeline_release(struct timeline *t)
 {
+    mem_free(t->ends);
     mem_free(t->q.data);
     mem_free(t->k.data);
     mem_free(t->v.data);
@@ -96,18 +124,20 @@ static void cache_free(struct kv_view *kv)
     mem_free(kv->recent_values);
 }
 
-// Evaluates the whole timeline in chunks of this many tokens.
+// Evaluates the whole timeline in chunks of this many tokens, and more where a block would be cut.
 static float *run(struct device *dev, const struct timeline *t, size_t chunk)
 {
     const struct shape *s = &t->shape;
     struct kv_view kv = cache_new(t);
     struct tensor out =
         tensor_make(test_alloc(t->q.rows * t->q.columns * 4), t->q.rows, t->q.columns);
-    for (size_t first = 0; first < s->n_tokens; first += chunk) {
-        const size_t n = s->n_tokens - first < chunk ? s->n_tokens - first : chunk;
+    size_t n = 0;
+    for (size_t first = 0; first < s->n_tokens; first += n) {
+        n = s->n_tokens - first < chunk ? s->n_tokens - first : chunk;
+        n = end_of(t, first + n - 1) - first;
         op_kv_store(dev, &kv, tensor_rows(t->k, first, n), tensor_rows(t->v, first, n), first);
         op_attend(dev, tensor_rows(out, first, n), tensor_rows(t->q, first, n), &kv,
-                  s->n_heads * s->group, first, NULL);
+                  s->n_heads * s->group, first, t->ends ? t->ends + first : NULL);
         op_kv_commit(dev, &kv, first, n);
     }
     cache_free(&kv);
@@ -162,7 +192,7 @@ static void check_query(const struct timeline *t, size_t position, size_t query_
     float *value = test_alloc(d * 4);
     double *sum = test_alloc(d * sizeof(double));
     double weight = 0;
-    for (size_t j = begin; j <= position; j++) {
+    for (size_t j = begin; j < end_of(t, position); j++) {
         reference_rows(t, j, query_head / s->group, key, value);
         double score = 0;
         for (size_t i = 0; i < d; i++) {
@@ -213,13 +243,15 @@ static const struct shape shapes[] = {
 // clang-format on
 enum { N_SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
 
-static void test_attend_matches_softmax_in_double(void **state)
+static void check_shapes(bool has_blocks)
 {
-    (void)state;
     struct device *dev = open_device(2);
     for (size_t i = 0; i < N_SHAPES; i++) {
         struct timeline t;
         timeline_init(&t, dev, &shapes[i]);
+        if (has_blocks) {
+            timeline_make_blocks(&t);
+        }
         float *out = run(dev, &t, 33);
         const size_t n_heads = shapes[i].n_heads * shapes[i].group;
         for (size_t p = 0; p < shapes[i].n_tokens; p += p < 70 ? 1 : 37) {
@@ -233,14 +265,28 @@ static void test_attend_matches_softmax_in_double(void **state)
     device_free(dev);
 }
 
-static void test_attend_is_the_same_in_any_chunks(void **state)
+static void test_attend_matches_softmax_in_double(void **state)
 {
     (void)state;
+    check_shapes(false);
+}
+
+static void test_attend_sees_ahead_in_blocks_alone(void **state)
+{
+    (void)state;
+    check_shapes(true);
+}
+
+static void check_chunks(bool has_blocks)
+{
     struct device *one = open_device(1);
     struct device *three = open_device(3);
     for (size_t i = 0; i < N_SHAPES; i++) {
         struct timeline t;
         timeline_init(&t, one, &shapes[i]);
+        if (has_blocks) {
+            timeline_make_blocks(&t);
+        }
         const size_t size = t.q.rows * t.q.columns * 4;
         float *single = run(one, &t, 1);
         static const size_t chunks[] = {3, 7, 16, 64, CHUNK_MAX};
@@ -254,6 +300,40 @@ static void test_attend_is_the_same_in_any_chunks(void **state)
     }
     device_free(one);
     device_free(three);
+}
+
+static void test_attend_is_the_same_in_any_chunks(void **state)
+{
+    (void)state;
+    check_chunks(false);
+}
+
+static void test_attend_is_the_same_wherever_blocks_are_not_cut(void **state)
+{
+    (void)state;
+    check_chunks(true);
+}
+
+// Ends that are one past each row say what NULL says.
+static void test_attend_with_causal_ends_is_causal(void **state)
+{
+    (void)state;
+    struct device *dev = open_device(1);
+    for (size_t i = 0; i < N_SHAPES; i++) {
+        struct timeline t;
+        timeline_init(&t, dev, &shapes[i]);
+        float *causal = run(dev, &t, 29);
+        t.ends = test_alloc(shapes[i].n_tokens * sizeof(size_t));
+        for (size_t p = 0; p < shapes[i].n_tokens; p++) {
+            t.ends[p] = p + 1;
+        }
+        float *out = run(dev, &t, 29);
+        assert_memory_equal(causal, out, t.q.rows * t.q.columns * 4);
+        mem_free(causal);
+        mem_free(out);
+        timeline_release(&t);
+    }
+    device_free(dev);
 }
 
 // Keys far outside the usual: one score dominates, and large negative ones vanish.
@@ -280,6 +360,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attend_matches_softmax_in_double),
         cmocka_unit_test(test_attend_is_the_same_in_any_chunks),
+        cmocka_unit_test(test_attend_sees_ahead_in_blocks_alone),
+        cmocka_unit_test(test_attend_is_the_same_wherever_blocks_are_not_cut),
+        cmocka_unit_test(test_attend_with_causal_ends_is_causal),
         cmocka_unit_test(test_attend_survives_large_scores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
