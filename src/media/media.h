@@ -19,7 +19,9 @@ struct media_input {
 struct media_budget {
     struct carat_media_limits limits; // every field filled in
     uint64_t memory;                  // bytes taken so far
-    double deadline;                  // os_now() in seconds when decoding must be done
+    double started;                   // os_seconds()
+    double deadline;                  // the same clock: when decoding must be done
+    bool adds_duration;               // the limit on time is the default, which grows with it
     const char *name;                 // of the input, for messages
     carat_on_progress on_progress;    // may be NULL
     void *user;
@@ -35,7 +37,8 @@ void media_budget_give(struct media_budget *b, uint64_t bytes);
 // Before anything is allocated for a picture: sides above 0, area within limits.pixels_max.
 int media_check_size(const struct media_budget *b, uint64_t width, uint64_t height,
                      struct carat_error *err);
-int media_check_seconds(const struct media_budget *b, double seconds, struct carat_error *err);
+// A duration from a header, or reached so far; by default it adds to the time for decoding.
+int media_check_seconds(struct media_budget *b, double seconds, struct carat_error *err);
 
 // A decoded picture, right way up. Owned pixels (mem.h), counted in the budget.
 struct media_picture {
@@ -58,7 +61,8 @@ int resize_rgb(uint8_t *out, uint32_t width, uint32_t height, const struct media
 struct sound;
 int sound_new(struct sound **out, uint32_t rate, uint32_t n_channels, struct media_budget *b,
               struct carat_error *err);
-// interleaved [n][n_channels]; the mean of the channels is taken.
+// interleaved [n][n_channels]; the mean of the channels is taken. Values that are not finite become
+// 0.
 int sound_push(struct sound *s, const float *interleaved, size_t n, struct carat_error *err);
 int sound_finish(struct sound *s, struct carat_error *err); // ceil(n_in * 16000 / rate) in all
 const float *sound_samples(const struct sound *s, size_t *n);
@@ -73,6 +77,8 @@ struct sound_sink {
                      struct carat_error *err);
     int (*on_samples)(struct sound_sink *sink, const float *interleaved, size_t n,
                       struct carat_error *err);
+    // Something that the user should know, such as a file that ends early.
+    int (*on_note)(struct sound_sink *sink, const char *text, struct carat_error *err);
 };
 
 // ------------------------------------------------------------------------------- wav.c and ppm.c
