@@ -214,7 +214,8 @@ int answer_make(struct answer *a, const struct answer_options *options, struct o
 
     double started = os_seconds();
     int rc = carat_session_sync(session, prompt, &a->n_reused, err);
-    a->prefill_s = os_seconds() - started;
+    a->ready_at = os_seconds();
+    a->prefill_s = a->ready_at - started;
     if (rc) {
         return rc;
     }

@@ -21,6 +21,7 @@ struct answer {
 
     size_t n_prompt, n_reused, n_generated;
     double prefill_s, decode_s;
+    double ready_at; // os_seconds, when the prompt was evaluated
 };
 
 struct answer_options {

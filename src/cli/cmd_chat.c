@@ -4,6 +4,7 @@
 #include "base/os.h"
 #include "cli/answer.h"
 #include "cli/conversation.h"
+#include "cli/dragged.h"
 #include "cli/line_edit.h"
 #include "cli/loading.h"
 
@@ -23,6 +24,7 @@ struct chat_options {
     struct option_count tokens_max;
     struct option_count rewind;
     bool is_json, has_stats, is_quiet, is_verbose;
+    struct media_settings media;
     struct sampling_settings sampling;
     struct model_settings model;
 };
@@ -61,7 +63,8 @@ struct chat {
     struct loaded loaded;
     struct conversation conversation;
     struct carat_sampler *sampler;
-    bool is_terminal; // somebody types and reads
+    struct media_list pending; // for the next message, opened
+    bool is_terminal;          // somebody types and reads
     bool thinks, has_stats;
     bool is_over;
     bool has_failed; // a turn went wrong; of interest to scripts
@@ -77,6 +80,7 @@ static int make_prompt(struct chat *c, struct carat_prompt **out, struct carat_e
         .tools = c->conversation.tools,
         .chat_template = (enum carat_template)c->options->chat_template,
         .thinks = c->thinks,
+        .sound_first = c->options->media.sound_first,
     };
     return carat_prompt_from_chat(out, c->loaded.engine, &chat, err);
 }
@@ -190,13 +194,35 @@ out:
     return rc;
 }
 
+// The message with what was attached before it: pictures and films, then the text, then sounds, as
+// the model's makers advise.
+static int add_message(struct chat *c, const struct buf *text, struct carat_error *err)
+{
+    struct media_list *pending = &c->pending;
+    if (pending->n == 0) {
+        return conversation_add_text(&c->conversation, "user", text->data, text->size, err);
+    }
+    size_t n_seen = 0;
+    for (size_t i = 0; i < pending->n; i++) {
+        struct attachment a = pending->items[i];
+        if (a.type != CARAT_MEDIA_AUDIO) {
+            memmove(&pending->items[n_seen + 1], &pending->items[n_seen], (i - n_seen) * sizeof(a));
+            pending->items[n_seen++] = a;
+        }
+    }
+    size_t n = pending->n;
+    pending->n = 0;
+    return conversation_add_media(&c->conversation, "user", pending->items, n, text->data,
+                                  text->size, n_seen, err);
+}
+
 // A message of the user and the answer to it; both stay out of the conversation when there is none.
 static void take_turn(struct chat *c, const struct buf *text)
 {
     struct carat_error err;
     struct answer answer = {.calls = NULL};
     size_t n_before = c->conversation.n;
-    int rc = conversation_add_text(&c->conversation, "user", text->data, text->size, &err);
+    int rc = add_message(c, text, &err);
     rc = rc ? rc : answer_turn(c, &answer, &err);
     if (rc == 0) {
         show_turn_end(c, &answer);
@@ -211,8 +237,56 @@ static void take_turn(struct chat *c, const struct buf *text)
     c->has_failed = c->has_failed || rc != 0;
     if (rc || is_empty) {
         c->conversation.n = n_before;
+        conversation_prune(&c->conversation);
     }
     answer_release(&answer);
+}
+
+// --------------------------------------------------------------------------- pictures, sound, film
+
+static void drop_pending(struct chat *c)
+{
+    for (size_t i = 0; i < c->pending.n; i++) {
+        attachment_close(&c->pending.items[i]);
+    }
+    c->pending.n = 0;
+}
+
+// Opens it at once, so that it can be said what it is and costs.
+static int attach(struct chat *c, struct attachment a, struct carat_error *err)
+{
+    if (c->pending.n == OPTION_WORDS_MAX) {
+        return fail(err, CARAT_E_FULL, "more than %d media in a message", OPTION_WORDS_MAX);
+    }
+    if (strcmp(a.source, "-") == 0) {
+        return fail(err, CARAT_E_ARGUMENT,
+                    "chat: standard input is the conversation: '-' cannot be a medium, too");
+    }
+    int rc = attachment_check(&a, err);
+    rc = rc ? rc : attachment_open(&a, c->loaded.engine, &c->loaded.media_progress, err);
+    a.source = conversation_copy(&c->conversation, a.source, strlen(a.source), rc ? NULL : err);
+    if (rc || !a.source) {
+        attachment_close(&a);
+        return rc ? rc : CARAT_E_MEMORY;
+    }
+    c->pending.items[c->pending.n++] = a;
+    if (!c->options->is_quiet) {
+        struct buf line = {.max = 500};
+        attachment_describe(&a, &line);
+        say_plain("[%s: %s; goes with your next message]", a.source, buf_text(&line));
+        buf_release(&line);
+    }
+    return 0;
+}
+
+static void attach_file(struct chat *c, enum carat_media_type type, const char *path)
+{
+    struct carat_error err;
+    struct attachment a = {.type = type, .source = path, .how = c->pending.how};
+    if (attach(c, a, &err)) {
+        say("%s", err.text);
+        c->has_failed = true;
+    }
 }
 
 // ---------------------------------------------------------------------------------- slash commands
@@ -226,6 +300,8 @@ static void slash_clear(struct chat *c, const char *rest)
     bool has_system =
         c->conversation.n > 0 && strcmp(c->conversation.messages[0].role, "system") == 0;
     c->conversation.n = has_system ? 1 : 0;
+    drop_pending(c);
+    conversation_prune(&c->conversation);
     say_plain("[the conversation is empty]");
 }
 
@@ -298,7 +374,37 @@ static void slash_undo(struct chat *c, const char *rest)
         return;
     }
     c->conversation.n = n - 1;
+    conversation_prune(&c->conversation);
     say_plain("[the last turn is forgotten]");
+}
+
+static void slash_attach(struct chat *c, enum carat_media_type type, const char *rest)
+{
+    struct buf path = {.max = 1 << 16};
+    if (!*rest) {
+        say("the name of a file is missing");
+        c->has_failed = true;
+    } else {
+        // As it stands, or as a terminal writes it: with quotes or backslashes.
+        unquote_path(&path, rest);
+        attach_file(c, type, os_exists(rest) || path.has_failed ? rest : buf_text(&path));
+    }
+    buf_release(&path);
+}
+
+static void slash_image(struct chat *c, const char *rest)
+{
+    slash_attach(c, CARAT_MEDIA_IMAGE, rest);
+}
+
+static void slash_audio(struct chat *c, const char *rest)
+{
+    slash_attach(c, CARAT_MEDIA_AUDIO, rest);
+}
+
+static void slash_video(struct chat *c, const char *rest)
+{
+    slash_attach(c, CARAT_MEDIA_VIDEO, rest);
 }
 
 static void slash_quit(struct chat *c, const char *rest)
@@ -318,6 +424,9 @@ static const struct slash_command {
     {"undo", "", "forget your last message and the answer to it", slash_undo},
     {"think", "", "switch thinking on or off", slash_think},
     {"system", " TEXT", "set the system message; without TEXT, remove it", slash_system},
+    {"image", " FILE", "show a picture with your next message", slash_image},
+    {"audio", " FILE", "play a sound with it", slash_audio},
+    {"video", " FILE", "show a film with it", slash_video},
     {"save", " FILE", "write the conversation as JSON, for --messages", slash_save},
     {"stats", "", "switch the figures after each answer on or off", slash_stats},
     {"quit", "", "end; so does Ctrl-D", slash_quit},
@@ -332,6 +441,9 @@ static void slash_help(struct chat *c, const char *rest)
         const struct slash_command *s = &slash_commands[i];
         say_plain("  /%s%-*s %s", s->name, (int)(14 - strlen(s->name)), s->argument, s->help);
     }
+    say_plain(
+        "  A file that is dropped on the terminal is attached, too; an empty line sends what is "
+        "attached.");
     say_plain("  Ctrl-C stops an answer. A line that ends with a backslash goes on in the next; a "
               "message that\n  begins with a slash is written with two.");
 }
@@ -359,10 +471,37 @@ static void take_slash(struct chat *c, const struct buf *line)
 
 // ------------------------------------------------------------------------------------- the loop
 
+// A line that somebody typed may name files: they are attached, the rest is the message.
+static void take_typed(struct chat *c, struct buf *line)
+{
+    struct dragged dragged = {.n = 0};
+    struct carat_error err;
+    if (!c->is_terminal) {
+        take_turn(c, line);
+        return;
+    }
+    int rc = dragged_find(&dragged, buf_text(line), &err);
+    for (size_t i = 0; rc == 0 && i < dragged.n; i++) {
+        struct attachment a = {
+            .type = dragged.types[i], .source = buf_text(&dragged.paths[i]), .how = c->pending.how};
+        rc = attach(c, a, &err);
+    }
+    if (rc) {
+        // Nothing is sent: the message was about the file.
+        say("%s", err.text);
+    } else if (dragged.n == 0 || dragged.rest.size) {
+        take_turn(c, dragged.n ? &dragged.rest : line);
+    }
+    dragged_release(&dragged);
+}
+
 static void take_line(struct chat *c, struct buf *line)
 {
     struct slice trimmed = utf8_trim(slice_make(buf_text(line), line->size));
     if (trimmed.size == 0) {
+        if (c->pending.n) {
+            take_turn(c, line);
+        }
         return;
     }
     if (slice_starts(trimmed, "//")) {
@@ -372,10 +511,10 @@ static void take_line(struct chat *c, struct buf *line)
             take_turn(c, &text);
         }
         buf_release(&text);
-    } else if (line->data[0] == '/') {
+    } else if (line->data[0] == '/' && !(c->is_terminal && dragged_begins(line->data))) {
         take_slash(c, line);
     } else {
-        take_turn(c, line);
+        take_typed(c, line);
     }
 }
 
@@ -429,13 +568,28 @@ static int converse(struct chat *c, struct carat_error *err)
     return rc;
 }
 
-static int open_chat(struct chat *c, const char *model, struct carat_error *err)
+// The files of the command line go with the first message.
+static int attach_first(struct chat *c, const struct media_list *first, struct carat_error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < first->n; i++) {
+        rc = attach(c, first->items[i], err);
+    }
+    return rc;
+}
+
+static int open_chat(struct chat *c, const char *model, const struct media_list *first,
+                     struct carat_error *err)
 {
     const struct chat_options *o = c->options;
     struct carat_sampling sampling;
     struct carat_logit_bias *biases = NULL;
     int rc = 0;
-    if (o->system) {
+    c->pending.how = c->conversation.media_how = first->how;
+    for (size_t i = 0; rc == 0 && i < first->n; i++) {
+        rc = attachment_check(&first->items[i], err);
+    }
+    if (rc == 0 && o->system) {
         rc = conversation_add_text(&c->conversation, "system", o->system, strlen(o->system), err);
     }
     if (rc == 0 && o->messages) {
@@ -448,6 +602,7 @@ static int open_chat(struct chat *c, const char *model, struct carat_error *err)
         .model = model,
         .settings = &o->model,
         .rewind_max = o->rewind.is_set ? (size_t)o->rewind.value : REWIND_DEFAULT,
+        .sound_sees_ahead = o->media.sound_sees_ahead,
         .is_quiet = o->is_quiet,
         .is_verbose = o->is_verbose,
     };
@@ -455,13 +610,21 @@ static int open_chat(struct chat *c, const char *model, struct carat_error *err)
     rc = rc ? rc : settings_sampling(&sampling, &o->sampling, c->loaded.engine, &biases, err);
     rc = rc ? rc : carat_sampler_new(&c->sampler, c->loaded.engine, &sampling, err);
     mem_free(biases);
-    return rc;
+    rc = rc ? rc
+            : conversation_open_media(&c->conversation, c->loaded.engine, &c->loaded.media_progress,
+                                      err);
+    return rc ? rc : attach_first(c, first, err);
 }
 
 static int run_chat(const struct command_call *call)
 {
     struct carat_error err;
     const struct chat_options *o = call->options;
+    struct media_list first = {.n = 0};
+    if (media_list_read(&first, &o->media, true, &err)) {
+        say("%s", err.text);
+        return EXIT_USAGE;
+    }
     struct chat chat = {
         .options = o,
         .out = call->out,
@@ -470,7 +633,7 @@ static int run_chat(const struct command_call *call)
         .has_stats = o->has_stats,
     };
     os_catch_interrupt();
-    int rc = open_chat(&chat, call->n_args ? call->args[0] : NULL, &err);
+    int rc = open_chat(&chat, call->n_args ? call->args[0] : NULL, &first, &err);
     rc = rc ? rc : converse(&chat, &err);
     int code = EXIT_OK;
     if (rc) {
@@ -480,6 +643,7 @@ static int run_chat(const struct command_call *call)
         code = EXIT_FAILED;
     }
     carat_sampler_free(chat.sampler);
+    drop_pending(&chat);
     conversation_release(&chat.conversation);
     loaded_release(&chat.loaded);
     return code;
@@ -493,11 +657,16 @@ const struct command command_chat = {
         "Talks with the model, turn by turn; what was said is not evaluated again. Thoughts, when "
         "the model thinks, are shown dim. Ctrl-C stops the answer, Ctrl-D ends, /help lists what "
         "else can be typed.\n\n"
+        "/image FILE, /audio FILE and /video FILE show and play the model something; so does a "
+        "file that is dropped on the terminal, and so do the options of these names for the first "
+        "message. Pictures and films stand before the text of the message, sounds after it. They "
+        "stay in the conversation, and are not evaluated again.\n\n"
         "Without a terminal each line of standard input is a turn, and the answers alone go to "
         "standard output.",
     .groups =
         (const struct option_group[]){
             {"Conversation", chat_rows, 0},
+            {"Pictures, sound, film", media_setting_rows, offsetof(struct chat_options, media)},
             {"Sampling", sampling_setting_rows, offsetof(struct chat_options, sampling)},
             {"Model", model_setting_rows, offsetof(struct chat_options, model)},
             {.options = NULL},
@@ -506,6 +675,7 @@ const struct command command_chat = {
         (const struct example[]){
             {"carat chat", "with the demonstration model"},
             {"carat chat gemma.gguf --system \"You are brief.\" --think", "with instructions"},
+            {"carat chat gemma.gguf --image photo.jpg", "about a picture"},
             {"printf 'My name is Ada.\\nWhat is my name?\\n' | carat chat gemma.gguf",
              "two turns from a script"},
             {.line = NULL},

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/os.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define FILE_SIZE_MAX ((size_t)256 << 20)
@@ -50,6 +51,7 @@ int conversation_add_text(struct conversation *c, const char *role, const char *
 
 void conversation_release(struct conversation *c)
 {
+    conversation_free_media(c);
     arena_release(&c->arena);
     mem_free(c->messages);
     *c = (struct conversation){.messages = NULL};
@@ -159,6 +161,14 @@ static int read_parts(struct reader *r, const struct json_value *content, struct
             }
             int rc = set_text(r, &parts[*n], json_string(text));
             if (rc) {
+                return rc;
+            }
+        } else if (r->c->media_folder) {
+            int rc = conversation_read_medium(r->c, it.value, &parts[*n], r->err);
+            if (rc) {
+                char where[64];
+                snprintf(where, sizeof(where), "message %zu", r->message);
+                fail_prefix(r->err, where);
                 return rc;
             }
         }
@@ -378,6 +388,13 @@ static int read_json(struct json_doc **out, const char *path, struct carat_error
 int conversation_read_file(struct conversation *c, const char *path, struct carat_error *err)
 {
     struct json_doc *doc = NULL;
+    const char *slash = strrchr(path, '/');
+    char *folder = conversation_copy(
+        c, path, slash && strcmp(path, "-") ? (size_t)(slash - path) + 1 : 0, err);
+    if (!folder) {
+        return CARAT_E_MEMORY;
+    }
+    c->media_folder = folder;
     int rc = read_json(&doc, path, err);
     if (rc) {
         return rc;
@@ -427,7 +444,8 @@ static size_t part_size(const struct carat_part *part)
     return part->text_size ? part->text_size : part->text ? strlen(part->text) : 0;
 }
 
-static void write_content(struct buf *out, const struct carat_message *m)
+static void write_content(const struct conversation *c, struct buf *out,
+                          const struct carat_message *m)
 {
     static const char *const names[] = {"text", "json", "image", "audio", "video"};
     buf_adds(out, ",\"content\":");
@@ -449,6 +467,8 @@ static void write_content(struct buf *out, const struct carat_message *m)
         if (part->type == CARAT_PART_TEXT) {
             buf_adds(out, ",\"text\":");
             buf_add_json(out, part->text, part_size(part));
+        } else {
+            conversation_write_medium(c, part, out);
         }
         buf_addc(out, '}');
     }
@@ -483,7 +503,7 @@ void conversation_write(const struct conversation *c, struct buf *out)
         const struct carat_message *m = &c->messages[i];
         buf_adds(out, i ? ",\n {\"role\":" : "\n {\"role\":");
         buf_add_json(out, m->role, strlen(m->role));
-        write_content(out, m);
+        write_content(c, out, m);
         write_string(out, "reasoning", m->reasoning);
         write_string(out, "tool_call_id", m->tool_call_id);
         write_string(out, "name", m->name);

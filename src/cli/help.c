@@ -252,12 +252,17 @@ static void add_zsh_text(struct buf *out, const char *text)
     }
 }
 
+static bool is_repeatable(const struct option *o)
+{
+    return o->type == OPTION_TEXTS || o->type == OPTION_WORD;
+}
+
 static void add_zsh_command(struct buf *out, const struct command *command)
 {
     buf_addf(out, "    %s)\n        _arguments '--help[explain this command]'", command->name);
     for (const struct option_group *g = command->groups; g && g->options; g++) {
         for (const struct option *o = g->options; o->name; o++) {
-            buf_addf(out, " \\\n            '%s--%s[", o->type == OPTION_TEXTS ? "*" : "", o->name);
+            buf_addf(out, " \\\n            '%s--%s[", is_repeatable(o) ? "*" : "", o->name);
             add_zsh_text(out, o->help);
             buf_adds(out, "]");
             if (o->type == OPTION_CHOICE) {

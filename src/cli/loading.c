@@ -31,6 +31,11 @@ static void say_model(const struct loaded *l)
     say_plain("[%s: %s, %s, %s parameters, %zu threads (%s), loaded in %.2f s]", info->name,
               info->container, info->weight_type, count_text(info->n_parameters).text,
               info->n_threads, info->cpu_level, l->load_s);
+    if (info->sees || info->hears) {
+        say_plain("[it %s%s%s, by %s]", info->sees ? "sees" : "",
+                  info->sees && info->hears ? " and " : "", info->hears ? "hears" : "",
+                  info->projector);
+    }
 }
 
 int loaded_open(struct loaded *l, const struct loading_options *options, const struct output *out,
@@ -45,10 +50,12 @@ int loaded_open(struct loaded *l, const struct loading_options *options, const s
     }
     l->progress.is_visible = out->errors_are_terminal && !options->is_quiet;
     l->progress.is_bytes = true;
-    l->prefill_progress.is_visible = l->progress.is_visible;
+    l->prefill_progress.is_visible = l->media_progress.is_visible = l->progress.is_visible;
+    l->media_progress.unit = "units";
     settings_engine(&engine, options->settings, l->path.data, &l->progress);
     settings_session(&session, options->settings, &l->prefill_progress);
     session.rewind_max = options->rewind_max;
+    session.sound_sees_ahead = options->sound_sees_ahead;
     rc = carat_estimate(&need, &engine, &session, err);
     if (rc) {
         return rc;
@@ -83,6 +90,7 @@ void loaded_release(struct loaded *l)
 {
     progress_end(&l->progress);
     progress_end(&l->prefill_progress);
+    progress_end(&l->media_progress);
     carat_session_free(l->session);
     carat_engine_close(l->engine);
     buf_release(&l->path);

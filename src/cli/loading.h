@@ -11,15 +11,17 @@ struct loaded {
     struct carat_session *session;
     struct progress progress;         // of loading
     struct progress prefill_progress; // of the session
+    struct progress media_progress;   // of decoding
     double load_s;
 };
 
 struct loading_options {
     const char *model; // NULL: the default one
     const struct model_settings *settings;
-    size_t rewind_max; // as in carat_session_options
-    bool is_quiet;     // no bars
-    bool is_verbose;   // say what is loaded and what it takes
+    size_t rewind_max; // this and the next as in carat_session_options
+    bool sound_sees_ahead;
+    bool is_quiet;   // no bars
+    bool is_verbose; // say what is loaded and what it takes
 };
 
 // Opens the model and a session. The structure must stay where it is until loaded_release.

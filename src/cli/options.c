@@ -216,7 +216,20 @@ static int store_text(const struct option *o, struct option_texts *list, const c
     return 0;
 }
 
-static int store(const struct option *o, void *at, const char *text, struct carat_error *err)
+static int store_word(const struct option *o, struct option_words *list, const char *text,
+                      size_t n_args, struct carat_error *err)
+{
+    if (list->n == OPTION_WORDS_MAX) {
+        return fail(err, CARAT_E_ARGUMENT, "--%s: more than %d such options", o->name,
+                    OPTION_WORDS_MAX);
+    }
+    list->items[list->n++] =
+        (struct option_word){.name = o->name, .value = text, .n_args_before = n_args};
+    return 0;
+}
+
+static int store(const struct option *o, void *at, const char *text, size_t n_args,
+                 struct carat_error *err)
 {
     struct option_count *count = at;
     switch (o->type) {
@@ -228,6 +241,8 @@ static int store(const struct option *o, void *at, const char *text, struct cara
         return 0;
     case OPTION_TEXTS:
         return store_text(o, at, text, err);
+    case OPTION_WORD:
+        return store_word(o, at, text, n_args, err);
     case OPTION_COUNT:
         count->is_set = parse_count(text, o->min, o->max, &count->value);
         return count->is_set ? 0 : fail_count(o, text, err);
@@ -242,9 +257,10 @@ static int store(const struct option *o, void *at, const char *text, struct cara
 }
 
 // One word that begins with "--"; takes the next word as its value when it needs one.
-static int parse_option(const struct command *command, void *options, char **words, size_t n_words,
-                        size_t *i, struct carat_error *err)
+static int parse_option(const struct command_call *call, void *options, char **words,
+                        size_t n_words, size_t *i, struct carat_error *err)
 {
+    const struct command *command = call->command;
     const char *name = words[*i] + 2;
     size_t size = strcspn(name, "=");
     size_t group_offset = 0;
@@ -253,17 +269,18 @@ static int parse_option(const struct command *command, void *options, char **wor
         return fail_unknown(command, name, size, err);
     }
     const char *value = name[size] == '=' ? name + size + 1 : NULL;
-    if (o->type == OPTION_FLAG && value) {
+    bool takes_value = o->argument || o->type == OPTION_CHOICE;
+    if (!takes_value && value) {
         return fail(err, CARAT_E_ARGUMENT, "--%s takes no value", o->name);
     }
-    if (o->type != OPTION_FLAG && !value) {
+    if (takes_value && !value) {
         if (*i + 1 >= n_words) {
             return fail(err, CARAT_E_ARGUMENT, "--%s needs a value: --%s %s", o->name, o->name,
                         o->argument);
         }
         value = words[++*i];
     }
-    return store(o, (char *)options + group_offset + o->offset, value, err);
+    return store(o, (char *)options + group_offset + o->offset, value, call->n_args, err);
 }
 
 int options_parse(struct command_call *call, void *options, const char **args, char **words,
@@ -282,7 +299,7 @@ int options_parse(struct command_call *call, void *options, const char **args, c
             *wants_help = true;
             return 0;
         } else if (!is_over && strncmp(word, "--", 2) == 0) {
-            int rc = parse_option(call->command, options, words, n_words, &i, err);
+            int rc = parse_option(call, options, words, n_words, &i, err);
             if (rc) {
                 return rc;
             }

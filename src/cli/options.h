@@ -35,10 +35,24 @@ struct option_counts {
     size_t n;
 };
 
+// Options whose order counts, among each other and against the arguments: the rows that share an
+// offset are kept in one list.
+#define OPTION_WORDS_MAX 512
+struct option_word {
+    const char *name;     // of the row
+    const char *value;    // NULL for a row that takes none
+    size_t n_args_before; // arguments that stood before it
+};
+struct option_words {
+    struct option_word items[OPTION_WORDS_MAX];
+    size_t n;
+};
+
 enum option_type {
     OPTION_FLAG,   // bool
     OPTION_TEXT,   // const char *
     OPTION_TEXTS,  // struct option_texts, repeatable
+    OPTION_WORD,   // struct option_words, repeatable, in order; a flag when it has no argument
     OPTION_COUNT,  // struct option_count, an integer in [min, max]
     OPTION_COUNTS, // struct option_counts, a comma list of such
     OPTION_NUMBER, // struct option_number, in [min, max]

@@ -42,6 +42,9 @@ bool progress_report(void *user, const char *what, uint64_t done, uint64_t total
 {
     struct progress *p = user;
     double now = os_seconds();
+    if (p->meanwhile) {
+        p->meanwhile(p->user);
+    }
     if (!p->what || strcmp(p->what, what) != 0) {
         progress_end(p);
         p->what = what;

@@ -14,6 +14,9 @@ struct progress {
     double started, drawn;
     uint64_t first; // done at the first report
     bool is_drawn;  // something stands on the terminal's line
+    // What else has to be done from time to time while the library works; may be NULL.
+    void (*meanwhile)(void *user);
+    void *user;
 };
 
 // For carat_engine_options and carat_session_options; user is a struct progress. Stops the work

@@ -37,6 +37,10 @@ const struct option model_setting_rows[] = {
      "exact mode: float activations in products with quantized weights; "
      "slower",
      AT(is_float), 0, 0, NULL},
+    {"projector", OPTION_TEXT, "FILE",
+     "GGUF file with the projections of pictures and sound (default: those in the model, or in the "
+     "file mmproj*.gguf beside it)",
+     AT(projector), 0, 0, NULL},
     {.name = NULL},
 };
 #undef AT
@@ -80,6 +84,7 @@ void settings_engine(struct carat_engine_options *out, const struct model_settin
 {
     *out = (struct carat_engine_options){
         .model = path,
+        .projector = settings->projector,
         .n_threads = (size_t)settings->threads.value,
         .activations = settings->is_float ? CARAT_ACTIVATIONS_FLOAT : CARAT_ACTIVATIONS_AUTO,
         .reads_ahead = progress != NULL,

@@ -12,6 +12,7 @@ struct model_settings {
     struct option_count threads;
     struct option_count chunk;
     bool is_float;
+    const char *projector;
 };
 extern const struct option model_setting_rows[];
 
