@@ -47,6 +47,37 @@ void pieces_add_user(struct pieces *p, struct slice text)
     add(p, text, true);
 }
 
+void pieces_mark(struct pieces *p)
+{
+    if (p->n_marks == p->mark_capacity && !p->has_failed) {
+        size_t capacity = p->mark_capacity ? 2 * p->mark_capacity : 8;
+        struct piece_mark *grown = p->marks ? mem_resize(p->marks, capacity * sizeof(*grown), NULL)
+                                            : mem_new_array(capacity, sizeof(*grown), NULL);
+        p->has_failed = !grown;
+        p->marks = grown ? grown : p->marks;
+        p->mark_capacity = grown ? capacity : p->mark_capacity;
+    }
+    if (!p->has_failed) {
+        p->marks[p->n_marks++] = (struct piece_mark){p->text.size, SIZE_MAX};
+    }
+}
+
+void pieces_cut(struct pieces *p, size_t size)
+{
+    if (p->has_failed || size >= p->text.size) {
+        return;
+    }
+    p->text.size = size;
+    p->text.data[size] = '\0';
+    while (p->n_borders > 0 && p->borders[p->n_borders - 1] >= size) {
+        p->n_borders--;
+    }
+    while (p->n_marks > 0 && p->marks[p->n_marks - 1].offset >= size) {
+        p->n_marks--;
+    }
+    p->is_user = p->n_borders % 2 == 1;
+}
+
 int pieces_status(const struct pieces *p, struct carat_error *err)
 {
     if (p->has_failed) {
@@ -61,9 +92,21 @@ int pieces_status(const struct pieces *p, struct carat_error *err)
 struct encoder {
     const struct tokenizer *tokenizer;
     struct slice text;
-    size_t run; // where the plain text that is not encoded yet begins
+    size_t run;              // where the plain text that is not encoded yet begins
+    struct piece_mark *mark; // the next one
+    size_t n_marks;          // that are left
     struct token_list *out;
 };
+
+// A control token was found at this offset, and comes next.
+static void pass_marks(struct encoder *e, size_t offset)
+{
+    for (; e->n_marks > 0 && e->mark->offset <= offset; e->mark++, e->n_marks--) {
+        if (e->mark->offset == offset) {
+            e->mark->token = e->out->count;
+        }
+    }
+}
 
 static int encode_run(struct encoder *e, size_t end, struct carat_error *err)
 {
@@ -87,6 +130,7 @@ static int encode_part(struct encoder *e, size_t begin, size_t end, bool is_user
         if (!rc && is_user) {
             rc = encode_run(e, begin + at, err);
         } else if (!rc) {
+            pass_marks(e, begin + found);
             rc = token_list_add(e->out, token, err);
             e->run = begin + at;
         }
@@ -96,11 +140,12 @@ static int encode_part(struct encoder *e, size_t begin, size_t end, bool is_user
     }
 }
 
-int pieces_encode(const struct pieces *p, const struct tokenizer *tokenizer, bool trusts_user,
+int pieces_encode(struct pieces *p, const struct tokenizer *tokenizer, bool trusts_user,
                   struct token_list *out, struct carat_error *err)
 {
     struct slice text = slice_make(buf_text(&p->text), p->text.size);
-    struct encoder e = {.tokenizer = tokenizer, .text = text, .out = out};
+    struct encoder e = {
+        .tokenizer = tokenizer, .text = text, .mark = p->marks, .n_marks = p->n_marks, .out = out};
     size_t n_borders = trusts_user ? 0 : p->n_borders;
     for (size_t i = 0; i <= n_borders; i++) {
         size_t begin = i ? p->borders[i - 1] : 0;
@@ -117,5 +162,6 @@ void pieces_release(struct pieces *p)
 {
     buf_release(&p->text);
     mem_free(p->borders);
+    mem_free(p->marks);
     *p = (struct pieces){0};
 }

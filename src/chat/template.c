@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "chat/expand.h"
 #include "chat/tools.h"
 #include "engine/internal.h"
 
@@ -22,9 +23,8 @@ enum thoughts {
 
 struct traits {
     const char *name;
-    const char *think; // what switches thinking on
-    const char *image;
-    const char *video;
+    const char *think;         // what switches thinking on
+    const char *around_visual; // stands before and after a picture or film
     enum thoughts thoughts;
     bool has_null;            // null is "null", not "None"
     bool drops_keyword_names; // in declarations, see tools.h
@@ -46,34 +46,34 @@ struct traits {
 // clang-format off
 static const struct traits versions[] = {
     [CARAT_TEMPLATE_CANONICAL] = {
-        .name = "canonical", .think = "<|think|>\n", .image = "<|image|>", .video = "<|video|>",
+        .name = "canonical", .think = "<|think|>\n", .around_visual = "",
         .thoughts = THOUGHTS_ALL, .has_null = true, .reads_tool_messages = true,
         .joins_answers = true, .joins_ends = true, .has_tool_media = true, .has_part_system = true,
         .refuses_string_arguments = true, .prefills_thought = true, .opens_thought = true,
     },
     [CARAT_TEMPLATE_CANONICAL_EDGE] = {
-        .name = "canonical-edge", .think = "<|think|>\n", .image = "<|image|>", .video = "<|video|>",
+        .name = "canonical-edge", .think = "<|think|>\n", .around_visual = "",
         .thoughts = THOUGHTS_ALL, .has_null = true, .reads_tool_messages = true,
         .joins_answers = true, .joins_ends = true, .has_tool_media = true, .has_part_system = true,
         .refuses_string_arguments = true, .opens_thought = true,
     },
     [CARAT_TEMPLATE_REVISION_2026_04] = {
-        .name = "revision-2026-04", .think = "<|think|>\n", .image = "<|image|>", .video = "<|video|>",
+        .name = "revision-2026-04", .think = "<|think|>\n", .around_visual = "",
         .thoughts = THOUGHTS_WITH_CALLS, .drops_keyword_names = true, .reads_tool_messages = true,
         .joins_answers = true, .media_ends_results = true, .prefills_thought = true,
         .needs_messages = true,
     },
     [CARAT_TEMPLATE_INTERLEAVED] = {
-        .name = "interleaved", .think = "<|think|>\n", .image = "<|image|>", .video = "<|video|>",
+        .name = "interleaved", .think = "<|think|>\n", .around_visual = "",
         .thoughts = THOUGHTS_WITH_CALLS_TIGHT, .drops_keyword_names = true, .has_early_nullable = true,
         .media_ends_results = true, .prefills_thought = true, .prefills_after_results = true,
         .needs_messages = true,
     },
     [CARAT_TEMPLATE_LAUNCH] = {
-        .name = "launch", .think = "<|think|>", .image = "\n\n<|image|>\n\n",
-        .video = "\n\n<|video|>\n\n", .thoughts = THOUGHTS_NEVER, .drops_keyword_names = true,
-        .has_early_nullable = true, .media_ends_results = true, .prefills_thought = true,
-        .prefills_after_results = true, .needs_messages = true,
+        .name = "launch", .think = "<|think|>", .around_visual = "\n\n",
+        .thoughts = THOUGHTS_NEVER, .drops_keyword_names = true, .has_early_nullable = true,
+        .media_ends_results = true, .prefills_thought = true, .prefills_after_results = true,
+        .needs_messages = true,
     },
 };
 // clang-format on
@@ -91,6 +91,7 @@ struct renderer {
     const char *previous; // role of the previous message that is no tool message, or NULL
     enum last last;
     bool opens_thought;
+    struct expansion media;
     struct carat_error *err;
 };
 
@@ -179,7 +180,6 @@ static int add_answer(struct renderer *r, struct slice text)
 
 static int add_part(struct renderer *r, const struct carat_part *part, bool is_model)
 {
-    const char *placeholder = NULL;
     switch (part->type) {
     case CARAT_PART_TEXT:
         if (is_model) {
@@ -188,31 +188,37 @@ static int add_part(struct renderer *r, const struct carat_part *part, bool is_m
         add_trimmed(r, part_text(part));
         return 0;
     case CARAT_PART_IMAGE:
-        placeholder = r->traits->image;
-        break;
     case CARAT_PART_AUDIO:
-        placeholder = "<|audio|>";
-        break;
     case CARAT_PART_VIDEO:
-        placeholder = r->traits->video;
         break;
     default:
         return fail(r->err, CARAT_E_ARGUMENT, "content part of unknown type %d", (int)part->type);
     }
-    pieces_add(&r->out, placeholder);
     if (r->traits->media_ends_results) {
         r->last = LAST_TEXT;
     }
-    return 0;
+    bool is_visual = part->type != CARAT_PART_AUDIO;
+    const char *around = is_visual ? r->traits->around_visual : "";
+    pieces_add(&r->out, around);
+    int rc = expansion_add(&r->media, &r->out, part, r->err);
+    pieces_add(&r->out, around);
+    return rc;
 }
 
+// In two rounds where the sounds of a user come first.
 static int add_content(struct renderer *r, const struct carat_message *m, bool is_model)
 {
-    int rc = 0;
-    for (size_t i = 0; !rc && i < m->n_parts; i++) {
-        rc = add_part(r, &m->parts[i], is_model);
+    bool moves_sound = r->chat->sound_first && is_role(m, "user");
+    for (int round = moves_sound ? 0 : 1; round < 2; round++) {
+        for (size_t i = 0; i < m->n_parts; i++) {
+            bool is_early = moves_sound && m->parts[i].type == CARAT_PART_AUDIO;
+            int rc = is_early == (round == 0) ? add_part(r, &m->parts[i], is_model) : 0;
+            if (rc) {
+                return rc;
+            }
+        }
     }
-    return rc;
+    return 0;
 }
 
 static void add_thought(struct renderer *r, const struct carat_message *m, size_t index)
@@ -237,6 +243,18 @@ static void add_thought(struct renderer *r, const struct carat_message *m, size_
         pieces_add_user(&r->out, slice_of(m->reasoning));
         pieces_add(&r->out, is_tight ? "<channel|>" : "\n<channel|>");
     }
+}
+
+// The older templates leave some placeholders out; a medium would be lost without a word.
+static int refuse_medium(const struct renderer *r, const struct carat_part *part, const char *where)
+{
+    if (!part->media) {
+        return 0;
+    }
+    return fail(r->err, CARAT_E_UNSUPPORTED,
+                "template version '%s' has no place for pictures and sound in %s: put them into a "
+                "user message",
+                r->traits->name, where);
 }
 
 // ------------------------------------------------------------------------------ calls and results
@@ -362,8 +380,12 @@ static int add_tool_message(struct renderer *r, const struct carat_message *m, c
         }
     }
     pieces_add(&r->out, QUOTE_MARKER "}<tool_response|>");
-    for (size_t i = 0; i < m->n_parts && r->traits->has_tool_media; i++) {
-        int rc = m->parts[i].type == CARAT_PART_TEXT ? 0 : add_part(r, &m->parts[i], false);
+    for (size_t i = 0; i < m->n_parts; i++) {
+        if (m->parts[i].type == CARAT_PART_TEXT) {
+            continue;
+        }
+        int rc = r->traits->has_tool_media ? add_part(r, &m->parts[i], false)
+                                           : refuse_medium(r, &m->parts[i], "a tool's result");
         if (rc) {
             return rc;
         }
@@ -526,6 +548,10 @@ static int add_system_text(struct renderer *r, const struct carat_message *m)
     }
     for (size_t i = 0; i < m->n_parts; i++) {
         bool is_text = m->parts[i].type == CARAT_PART_TEXT;
+        int rc = is_text ? 0 : refuse_medium(r, &m->parts[i], "a system message");
+        if (rc) {
+            return rc;
+        }
         add_trimmed(r, is_text ? part_text(&m->parts[i]) : slice_of(""));
         pieces_add(&r->out, is_list(m) ? " " : "");
     }
@@ -595,6 +621,9 @@ static int render(struct renderer *r)
     if (!rc && !chat->is_complete && !chat->continues_final) {
         add_generation_prompt(r);
     }
+    if (!rc && expansion_cut(&r->media, &r->out)) {
+        r->opens_thought = false;
+    }
     return rc ? rc : pieces_status(&r->out, r->err);
 }
 
@@ -642,16 +671,22 @@ int chat_render(struct chat_result *out, const struct carat_chat *chat, enum car
     }
     if (tokenizer) {
         rc = pieces_encode(&r.out, tokenizer, chat->trusts_markers, &tokens, err);
+        rc = rc ? rc : expansion_place(&r.media, &r.out, err);
         if (rc) {
             goto out;
         }
     }
-    *out = (struct chat_result){
-        .text = r.out.text, .tokens = tokens, .opens_thought = r.opens_thought};
+    *out = (struct chat_result){.text = r.out.text,
+                                .tokens = tokens,
+                                .runs = r.media.runs,
+                                .n_runs = r.media.n_runs,
+                                .opens_thought = r.opens_thought};
     r.out.text = (struct buf){0};
+    r.media = (struct expansion){0};
     tokens = (struct token_list){0};
 out:
     pieces_release(&r.out);
+    expansion_release(&r.media);
     token_list_release(&tokens);
     return rc;
 }
@@ -660,6 +695,7 @@ void chat_result_release(struct chat_result *r)
 {
     buf_release(&r->text);
     token_list_release(&r->tokens);
+    mem_free(r->runs);
     *r = (struct chat_result){0};
 }
 
@@ -732,14 +768,24 @@ int carat_prompt_from_chat(struct carat_prompt **out, const struct carat_engine 
                            const struct carat_chat *chat, struct carat_error *err)
 {
     struct chat_result result = {0};
+    struct carat_prompt *prompt = NULL;
     enum carat_template which = CARAT_TEMPLATE_AUTO;
     int rc = pick_version(&which, engine, chat->chat_template, err);
     if (!rc) {
         rc = chat_render(&result, chat, which, engine_tokenizer(engine), err);
     }
     if (!rc) {
-        rc = prompt_new(out, &result.tokens, &result.text, result.opens_thought, err);
+        rc = prompt_new(&prompt, &result.tokens, &result.text, result.opens_thought, err);
     }
+    for (size_t i = 0; !rc && i < result.n_runs; i++) {
+        const struct chat_run *run = &result.runs[i];
+        rc = prompt_add_run(prompt, engine, run->first, run->n, run->media, run->i_run, err);
+    }
+    if (!rc) {
+        *out = prompt;
+        prompt = NULL;
+    }
+    carat_prompt_free(prompt);
     chat_result_release(&result);
     return rc;
 }

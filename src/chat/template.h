@@ -4,14 +4,17 @@
 #ifndef CARAT_CHAT_TEMPLATE_H
 #define CARAT_CHAT_TEMPLATE_H
 
-#include "model/tokenizer.h"
+#include "chat/expand.h"
 
 struct chat_result {
     struct buf text; // the rendered prompt, markers spelled out
     struct token_list tokens;
+    struct chat_run *runs; // in order
+    size_t n_runs;
     bool opens_thought;
 };
-// `which` must not be AUTO. tokenizer may be NULL: only the text is made.
+// `which` must not be AUTO. tokenizer may be NULL: only the text is made. A sound that is open ends
+// the result behind its last whole frame.
 int chat_render(struct chat_result *out, const struct carat_chat *chat, enum carat_template which,
                 const struct tokenizer *tokenizer, struct carat_error *err);
 void chat_result_release(struct chat_result *r);
