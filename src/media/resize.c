@@ -170,14 +170,14 @@ static void split_row(const struct planes *p, const uint8_t *rgb, uint32_t width
     }
 }
 
-// n is a multiple of TAPS_STEP. Whole numbers: the compiler may add in any order.
-static int32_t dot(const int16_t *restrict weights, const int16_t *restrict values, uint32_t n)
+// Whole numbers: the compiler may add them in any order, eight products at a time. n is a multiple of
+// TAPS_STEP.
+static int32_t dot(const int16_t *restrict weights, const int16_t *restrict values, size_t n)
 {
     int32_t sum = 0;
-    for (uint32_t at = 0; at < n; at += TAPS_STEP) {
-        for (uint32_t k = 0; k < TAPS_STEP; k++) {
-            sum += weights[at + k] * values[at + k];
-        }
+    n -= n % TAPS_STEP;
+    for (size_t i = 0; i < n; i++) {
+        sum += weights[i] * values[i];
     }
     return sum;
 }
