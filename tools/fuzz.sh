@@ -20,7 +20,7 @@ if [ "$(uname -s)" = Darwin ] && command -v brew >/dev/null; then
 fi
 
 mkdir -p build-fuzz
-# No target multiplies matrices: the vector kernels would only cost time to build.
+# The matrices that are multiplied here are tiny: the vector kernels would only cost time to build.
 build() {
     [ -e build-fuzz/build.ninja ] || CC=$cc "$meson" setup build-fuzz -Dfuzz=libfuzzer \
         -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false \
