@@ -11,6 +11,7 @@
 
 struct verify_options {
     struct option_count threads;
+    const char *projector;
     bool is_json, is_verbose;
 };
 
@@ -19,14 +20,14 @@ static const struct option verify_rows[] = {
      offsetof(struct verify_options, is_verbose), 0, 0, NULL},
     {"threads", OPTION_COUNT, "N", "threads to compute with (default: one per core)",
      offsetof(struct verify_options, threads), 1, 1024, NULL},
+    {"projector", OPTION_TEXT, "FILE",
+     "take the projections of pictures and sound from this GGUF file (default: those of the model, "
+     "or of the file mmproj*.gguf beside it)",
+     offsetof(struct verify_options, projector), 0, 0, NULL},
     {"json", OPTION_FLAG, NULL, "print a JSON object", offsetof(struct verify_options, is_json), 0,
      0, NULL},
     {.name = NULL},
 };
-
-// What a folder named on the command line must be able to show, and one that was found below it may
-// lack.
-enum asked { ASKED_BY_NAME, FOUND_BELOW };
 
 static bool has_golden(const char *folder)
 {
@@ -38,7 +39,7 @@ static bool has_golden(const char *folder)
 }
 
 // Runs one golden of another folder on a GGUF file of this one.
-static void verify_with(struct report *r, const struct golden *other, const char *folder,
+static bool verify_with(struct report *r, const struct golden *other, const char *folder,
                         const char *file)
 {
     struct buf model = {.max = 1 << 16}, name = {.max = 1 << 16};
@@ -46,10 +47,11 @@ static void verify_with(struct report *r, const struct golden *other, const char
     const char *slash = strrchr(buf_text(&other->folder), '/');
     buf_addf(&name, "%s, %s", slash ? slash + 1 : buf_text(&other->folder), file);
     r->model_name = buf_text(&name);
-    verify_lm(r, other, buf_text(&model));
+    bool was_run = verify_lm(r, other, buf_text(&model), FOUND_BELOW);
     r->model_name = NULL;
     buf_release(&model);
     buf_release(&name);
+    return was_run;
 }
 
 static bool is_model_file(const char *name)
@@ -82,8 +84,7 @@ static void verify_listed(struct report *r, const struct golden *g, struct slice
     }
     for (size_t i = 0; i < n_names; i++) {
         if (is_model_file(names[i])) {
-            verify_with(r, &other, buf_text(&g->folder), names[i]);
-            ++*n_run;
+            *n_run += verify_with(r, &other, buf_text(&g->folder), names[i]);
         }
     }
 out:
@@ -128,7 +129,9 @@ static void verify_golden(struct report *r, const char *folder, enum asked asked
     } else if (needs) {
         report_skip(r, "all", "needs %s", needs);
     } else if (slice_is(golden_kind(&g), "lm")) {
-        verify_lm(r, &g, buf_text(&g.model));
+        verify_lm(r, &g, buf_text(&g.model), asked);
+    } else if (slice_is(golden_kind(&g), "preprocess")) {
+        verify_preprocess(r, &g);
     } else if (slice_is(golden_kind(&g), "quant")) {
         verify_quant(r, &g);
     } else if (slice_is(golden_kind(&g), "gguf")) {
@@ -204,6 +207,7 @@ static int run_verify(const struct command_call *call)
         .is_json = o->is_json,
         .is_verbose = o->is_verbose,
         .n_threads = (size_t)o->threads.value,
+        .projector = o->projector,
         .json = {.max = (size_t)1 << 30},
     };
     if (call->n_args == 0) {

@@ -408,7 +408,7 @@ int conversation_read_file(struct conversation *c, const char *path, struct cara
         rc = conversation_read_tools(c, tools, err);
     }
     if (rc) {
-        fail_prefix(err, path);
+        fail_prefix(err, strcmp(path, "-") == 0 ? "standard input" : path);
     }
     json_free(doc);
     return rc;

@@ -19,6 +19,7 @@ struct report {
     bool is_golden_open; // in json
     bool is_check_first;
     size_t n_threads;       // for engines
+    const char *projector;  // for engines of goldens with media; NULL: as found
     const char *model_name; // when a golden is run with several models: which; else NULL
 };
 
@@ -49,8 +50,9 @@ void report_result(struct report *r, bool is_good, const char *what, const char 
 void report_skip(struct report *r, const char *what, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void report_error(struct report *r, const char *what, const struct carat_error *err);
-// Many rows of one file, in one line, each counted.
-void report_rows(struct report *r, const char *what, size_t n_rows, size_t n_failed);
+// Many rows of one file, in one line, each counted; how: how near they must be, and are.
+void report_rows(struct report *r, const char *what, size_t n_rows, size_t n_failed,
+                 const char *how);
 // Of such a row: what was wrong with it. Printed for the first few, or all when verbose.
 #define ROWS_SHOWN 5
 void report_row(struct report *r, size_t n_failed_before, const char *id, const char *detail);
@@ -77,13 +79,39 @@ const struct safetensors_tensor *golden_find(const struct golden *g, const char 
 // What a golden needs that this build does not have; NULL when it has all.
 const char *golden_needs(const struct golden *g);
 
+// The media of a golden, in the order of its prompt.
+#define VERIFY_MEDIA_MAX  64
+#define VERIFY_FRAMES_MAX 64 // of one film
+struct media_set {
+    struct carat_media *items[VERIFY_MEDIA_MAX];
+    size_t n;
+    size_t n_frames_left; // of the last film, while reading
+};
+// Whether its prompt has media, and one of their kinds.
+bool golden_has_media(const struct golden *g, enum carat_media_type *type);
+// is_other: media of the same shape but with other content.
+int media_set_read(struct media_set *out, const struct golden *g, const struct carat_engine *engine,
+                   bool is_other, struct carat_error *err);
+void media_set_free(struct media_set *set); // takes zeroed memory
+// A recorded tensor that verify_projections compares.
+bool is_projection(const char *name);
+int verify_projections(struct report *r, const struct golden *g, struct carat_engine *engine,
+                       const struct media_set *set, struct carat_error *err);
+
 // folder + "/" + name
 void path_join(struct buf *out, const char *folder, const char *name);
 
 // ------------------------------------------------------------------------------------- the kinds
 
-// A language model: layers, logits, greedy tokens, chunks. model is the path of the one to run.
-void verify_lm(struct report *r, const struct golden *g, const char *model);
+// What a folder named on the command line must be able to show, and one that was found below it may
+// lack.
+enum asked { ASKED_BY_NAME, FOUND_BELOW };
+
+// A language model: projections, layers, logits, greedy tokens, chunks. model is the path of the
+// one to run. False when this build cannot run it.
+bool verify_lm(struct report *r, const struct golden *g, const char *model, enum asked asked);
+// Pictures brought to size and cut into patches.
+void verify_preprocess(struct report *r, const struct golden *g);
 // One small model in every weight type.
 void verify_quant(struct report *r, const struct golden *g);
 // Text to ids and back, cases in golden.json.

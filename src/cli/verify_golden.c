@@ -158,47 +158,16 @@ static const struct {
     {"draft", "a drafter (MTP)"},
     {"lora", "LoRA adapters"},
     {"train", "training"},
-    {"preprocess", "the picture processor"},
-};
-
-// Inputs of a language model that are not text.
-static const struct {
-    const char *prefix;
-    const char *needs;
-} inputs[] = {
-    {"in.pixel_values_videos", "video input"},
-    {"in.pixel_values", "picture input"},
-    {"in.image_", "picture input"},
-    {"in.input_features", "sound input"},
-    {"in.wave", "sound input"},
-    {"in.frame_", "video input"},
+    {"preprocess", NULL},
 };
 
 const char *golden_needs(const struct golden *g)
 {
     struct slice kind = golden_kind(g);
-    bool is_known = false;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (slice_is(kind, kinds[i].kind)) {
-            if (kinds[i].needs) {
-                return kinds[i].needs;
-            }
-            is_known = true;
+            return kinds[i].needs;
         }
     }
-    if (!is_known) {
-        return "a newer carat: the kind is unknown";
-    }
-    if (!slice_is(kind, "lm") || !g->tensors) {
-        return NULL;
-    }
-    for (size_t i = 0; i < safetensors_n_tensors(g->tensors); i++) {
-        struct slice name = slice_of(safetensors_tensor_at(g->tensors, i)->name);
-        for (size_t j = 0; j < sizeof(inputs) / sizeof(inputs[0]); j++) {
-            if (slice_starts(name, inputs[j].prefix)) {
-                return inputs[j].needs;
-            }
-        }
-    }
-    return NULL;
+    return "a newer carat: the kind is unknown";
 }

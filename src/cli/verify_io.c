@@ -105,7 +105,7 @@ static void check_rows(struct report *r, const char *folder, const struct row_ki
         }
         at += size + 1;
     }
-    report_rows(r, buf_text(&what), n_rows, f.n_failed);
+    report_rows(r, buf_text(&what), n_rows, f.n_failed, "all must be exact");
 out:
     os_map_close(&map);
     buf_release(&path);
@@ -184,7 +184,7 @@ static void count_vectors(struct report *r, const struct carat_engine *engine, c
         text = mark + strlen(vector_mark);
         ids = line_end < ids_end ? line_end + 1 : ids_end;
     }
-    report_rows(r, what, n_rows, n_failed);
+    report_rows(r, what, n_rows, n_failed, "all must be exact");
 }
 
 // name.gguf.inp holds texts, name.gguf.out their ids, a line each.

@@ -36,6 +36,7 @@ struct lm {
     size_t n_expected;
     float *last_logits; // of the whole prompt at once
     size_t n_vocab;
+    struct media_set media;
 };
 
 static void on_tensor(void *user, const char *name, int layer, size_t first, size_t n_rows,
@@ -110,7 +111,7 @@ static int gather_expected(struct lm *lm, struct carat_error *err)
             }
             lm->expected[lm->n_expected++] = e;
         } else if (strncmp(name, "out.", 4) == 0 && strncmp(name, "out.greedy", 10) != 0 &&
-                   strcmp(name, "out.chunk_logits") != 0) {
+                   strcmp(name, "out.chunk_logits") != 0 && !is_projection(name)) {
             report_skip(lm->report, name, "this build's trace has no such tensor");
         }
     }
@@ -118,11 +119,12 @@ static int gather_expected(struct lm *lm, struct carat_error *err)
 }
 
 static int new_session(struct lm *lm, struct carat_session **out, bool is_traced, size_t n_more,
-                       struct carat_error *err)
+                       size_t chunk, struct carat_error *err)
 {
     struct carat_session_options options = {
         .context_max = lm->n_ids + n_more,
         .kv_type = CARAT_KV_F32,
+        .prefill_chunk = chunk,
         .has_all_logits = is_traced,
         .on_tensor = is_traced ? on_tensor : NULL,
         .user = lm,
@@ -130,21 +132,31 @@ static int new_session(struct lm *lm, struct carat_session **out, bool is_traced
     return carat_session_new(out, lm->engine, &options, err);
 }
 
-// Makes the timeline the first n tokens of the prompt.
-static int sync_to(struct lm *lm, struct carat_session *session, size_t n, struct carat_error *err)
+static int sync_media(struct lm *lm, struct carat_session *session, size_t n,
+                      const struct media_set *media, size_t *reused, struct carat_error *err)
 {
     struct carat_prompt *prompt = NULL;
     int rc = carat_prompt_from_tokens(&prompt, lm->engine, lm->ids, n, err);
-    rc = rc ? rc : carat_session_sync(session, prompt, NULL, err);
+    if (rc == 0 && media->n) {
+        rc = carat_prompt_add_media(prompt, lm->engine,
+                                    (const struct carat_media *const *)media->items, media->n, err);
+    }
+    rc = rc ? rc : carat_session_sync(session, prompt, reused, err);
     carat_prompt_free(prompt);
     return rc;
+}
+
+// Makes the timeline the first n tokens of the prompt, all of them if it has media.
+static int sync_to(struct lm *lm, struct carat_session *session, size_t n, struct carat_error *err)
+{
+    return sync_media(lm, session, n, &lm->media, NULL, err);
 }
 
 static int check_layers(struct lm *lm, struct carat_error *err)
 {
     struct carat_session *session = NULL;
     int rc = gather_expected(lm, err);
-    rc = rc ? rc : new_session(lm, &session, true, 0, err);
+    rc = rc ? rc : new_session(lm, &session, true, 0, 0, err);
     rc = rc ? rc : sync_to(lm, session, lm->n_ids, err);
     if (rc == 0) {
         memcpy(lm->last_logits, carat_session_logits(session),
@@ -234,7 +246,7 @@ static int check_greedy(struct lm *lm, struct carat_error *err)
                       n_tokens);
         }
     }
-    rc = rc ? rc : new_session(lm, &session, false, n_tokens, err);
+    rc = rc ? rc : new_session(lm, &session, false, n_tokens, 0, err);
     rc = rc ? rc : sync_to(lm, session, lm->n_ids, err);
     rc = rc ? rc : decode_greedily(lm, session, tokens, n_tokens, logits, err);
     carat_session_free(session);
@@ -260,7 +272,7 @@ static int check_chunks(struct lm *lm, struct carat_error *err)
         rc = fail(err, CARAT_E_FORMAT, "out.chunk_logits: %zu rows for %zu chunks", n_rows,
                   json_count(chunks));
     }
-    rc = rc ? rc : new_session(lm, &session, false, 0, err);
+    rc = rc ? rc : new_session(lm, &session, false, 0, 0, err);
     for (struct json_iter it = json_iter(chunks); rc == 0 && json_next(&it); row++) {
         uint64_t size = 0;
         if (!json_u64(it.value, &size) || size == 0 || size > lm->n_ids - n) {
@@ -295,7 +307,7 @@ static int check_one_by_one(struct lm *lm, struct carat_error *err)
             all = &lm->expected[i];
         }
     }
-    int rc = new_session(lm, &session, false, 0, err);
+    int rc = new_session(lm, &session, false, 0, 0, err);
     for (size_t i = 0; rc == 0 && i < lm->n_ids; i++) {
         struct carat_step step = {.session = session, .token = lm->ids[i]};
         rc = i == 0 ? sync_to(lm, session, 1, err) : carat_decode(&step, 1, err);
@@ -316,10 +328,51 @@ static int check_one_by_one(struct lm *lm, struct carat_error *err)
     return rc;
 }
 
+static void compare_last(struct lm *lm, const struct carat_session *session, const char *what)
+{
+    struct difference same = {.n = 0};
+    difference_add(&same, carat_session_logits(session), lm->last_logits, lm->n_vocab, 0);
+    report_difference(lm->report, what, &same, 0, lm->n_vocab);
+}
+
+// With media: pieces smaller than they are, which must not cut them and give the very same bits;
+// and after a prompt that differs in the content of its media alone, which must not be mistaken
+// for this one.
+static int check_media_roads(struct lm *lm, struct carat_error *err)
+{
+    static const size_t chunks[] = {1, 7, 32};
+    struct carat_session *session = NULL;
+    struct media_set others = {.n = 0};
+    size_t reused = 0;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sizeof(chunks) / sizeof(chunks[0]); i++) {
+        char what[48];
+        snprintf(what, sizeof(what), "in chunks of %zu: as at once", chunks[i]);
+        rc = new_session(lm, &session, false, 0, chunks[i], err);
+        rc = rc ? rc : sync_to(lm, session, lm->n_ids, err);
+        if (rc == 0) {
+            compare_last(lm, session, what);
+        }
+        carat_session_free(session);
+        session = NULL;
+    }
+    rc = rc ? rc : media_set_read(&others, lm->golden, lm->engine, true, err);
+    rc = rc ? rc : new_session(lm, &session, false, 0, 0, err);
+    rc = rc ? rc : sync_media(lm, session, lm->n_ids, &others, NULL, err);
+    rc = rc ? rc : sync_media(lm, session, lm->n_ids, &lm->media, &reused, err);
+    if (rc == 0) {
+        compare_last(lm, session, "after other media: as at once");
+    }
+    carat_session_free(session);
+    media_set_free(&others);
+    return rc;
+}
+
 static int open_model(struct lm *lm, const char *model, struct carat_error *err)
 {
     struct carat_engine_options options = {
         .model = model,
+        .projector = lm->report->projector,
         .n_threads = lm->report->n_threads,
         .activations = CARAT_ACTIVATIONS_FLOAT,
     };
@@ -335,23 +388,60 @@ static int open_model(struct lm *lm, const char *model, struct carat_error *err)
     return golden_ints(lm->golden, "in.input_ids", &lm->ids, &lm->n_ids, err);
 }
 
-void verify_lm(struct report *r, const struct golden *g, const char *model)
+// Media that the model has no projection for need the encoder of another kind of model.
+static int check_senses(const struct lm *lm, struct carat_error *err)
+{
+    const struct carat_model_info *info = carat_engine_info(lm->engine);
+    enum carat_media_type type;
+    if (!golden_has_media(lm->golden, &type)) {
+        return 0;
+    }
+    bool is_sound = type == CARAT_MEDIA_AUDIO;
+    if (is_sound ? info->hears : info->sees) {
+        return 0;
+    }
+    return fail(err, CARAT_E_UNSUPPORTED, "needs %s of this model, which this build does not have",
+                is_sound ? "the sound encoder" : "the picture encoder (vision tower)");
+}
+
+static int run_lm(struct lm *lm, struct carat_error *err)
+{
+    enum carat_media_type type;
+    bool has_media = golden_has_media(lm->golden, &type);
+    int rc = 0;
+    if (has_media) {
+        rc = media_set_read(&lm->media, lm->golden, lm->engine, false, err);
+        rc = rc ? rc : verify_projections(lm->report, lm->golden, lm->engine, &lm->media, err);
+    }
+    rc = rc ? rc : check_layers(lm, err);
+    rc = rc ? rc : check_greedy(lm, err);
+    rc = rc ? rc : check_chunks(lm, err);
+    if (has_media) {
+        return rc ? rc : check_media_roads(lm, err);
+    }
+    return rc ? rc : check_one_by_one(lm, err);
+}
+
+bool verify_lm(struct report *r, const struct golden *g, const char *model, enum asked asked)
 {
     struct carat_error err;
     struct lm lm = {.report = r, .golden = g};
     int rc = open_model(&lm, model, &err);
-    rc = rc ? rc : check_layers(&lm, &err);
-    rc = rc ? rc : check_greedy(&lm, &err);
-    rc = rc ? rc : check_chunks(&lm, &err);
-    rc = rc ? rc : check_one_by_one(&lm, &err);
-    if (rc) {
+    rc = rc ? rc : check_senses(&lm, &err);
+    bool can_run = rc != CARAT_E_UNSUPPORTED;
+    rc = rc ? rc : run_lm(&lm, &err);
+    if (!can_run && asked == FOUND_BELOW) {
+        report_skip(r, "the model", "%s", err.text);
+    } else if (rc) {
         report_error(r, "the model", &err);
     }
     for (size_t i = 0; i < lm.n_expected; i++) {
         mem_free(lm.expected[i].values);
     }
+    media_set_free(&lm.media);
     mem_free(lm.expected);
     mem_free(lm.ids);
     mem_free(lm.last_logits);
     carat_engine_close(lm.engine);
+    return can_run;
 }

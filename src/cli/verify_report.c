@@ -173,11 +173,11 @@ void report_error(struct report *r, const char *what, const struct carat_error *
     report_result(r, false, what, "%s", err->text);
 }
 
-void report_rows(struct report *r, const char *what, size_t n_rows, size_t n_failed)
+void report_rows(struct report *r, const char *what, size_t n_rows, size_t n_failed,
+                 const char *how)
 {
-    struct buf text = {.max = 200}, members = {.max = 200};
-    buf_addf(&text, "%zu rows, %zu right, %zu wrong, all must be exact", n_rows, n_rows - n_failed,
-             n_failed);
+    struct buf text = {.max = 1000}, members = {.max = 200};
+    buf_addf(&text, "%zu rows, %zu right, %zu wrong, %s", n_rows, n_rows - n_failed, n_failed, how);
     buf_addf(&members, ",\"rows\":%zu,\"rows_failed\":%zu", n_rows, n_failed);
     bool is_good = n_failed == 0 && n_rows > 0;
     add_check(r, is_good ? VERDICT_PASS : VERDICT_FAIL, what, buf_text(&members), buf_text(&text));

@@ -227,7 +227,7 @@ void verify_tokenizer(struct report *r, const struct golden *g)
             report_row(r, n_failed++, buf_text(&id), detail.data);
         }
     }
-    report_rows(r, "cases", n_rows, n_failed);
+    report_rows(r, "cases", n_rows, n_failed, "all must be exact");
     buf_release(&detail);
     buf_release(&id);
     carat_engine_close(engine);
