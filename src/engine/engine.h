@@ -65,6 +65,11 @@ int engine_open_projector(struct projector *out, struct source **out_source,
                           const struct model_config *config, const struct source *model,
                           const char *named, struct carat_error *err);
 
+// Which of the names in a folder is the mmproj file of this model (its file's name; empty for a
+// directory): the one that names the model, or a model whose name this one's begins with, or none;
+// the first among equals; the only one whatever it is called. NULL: none.
+const char *projector_choose(const char *const *names, size_t n, struct slice model_name);
+
 // Session options with every default filled in, and checked against the model.
 int engine_session_options(struct carat_session_options *out, const struct model_config *config,
                            const struct carat_session_options *options, struct carat_error *err);

@@ -157,9 +157,9 @@ static int closeness(const char *name, struct slice model)
     return found.size == model.size ? 3 : is_separator(model.data[found.size]) ? 2 : 0;
 }
 
-// The best of the names, the first among equals; the only one whatever it is called; or NULL.
-static const char *choose(char *const *names, size_t n, struct slice model)
+const char *projector_choose(const char *const *names, size_t n, struct slice model_name)
 {
+    struct slice model = without_types(without_extension(model_name));
     const char *best = NULL;
     const char *any = NULL;
     int best_closeness = 0;
@@ -209,21 +209,16 @@ static int open_file(struct projector *out, struct source **out_source,
 }
 
 // The folder that holds the model's file, or the directory that is the model, with its last slash;
-// *model gets what its name says.
-static int split_path(struct buf *folder, struct slice *model, const struct source *source,
+// *name gets the file's name.
+static int split_path(struct buf *folder, struct slice *name, const struct source *model,
                       struct carat_error *err)
 {
-    struct slice path = slice_of(source_path(source));
+    struct slice path = slice_of(source_path(model));
     size_t at = path.size;
-    if (source_gguf(source)) {
-        while (at > 0 && path.data[at - 1] != '/') {
-            at--;
-        }
-        struct slice name = slice_make(path.data + at, path.size - at);
-        *model = without_types(without_extension(name));
-    } else {
-        *model = (struct slice){0};
+    while (source_gguf(model) && at > 0 && path.data[at - 1] != '/') {
+        at--;
     }
+    *name = slice_make(path.data + at, path.size - at);
     buf_add(folder, at > 0 ? path.data : "./", at > 0 ? at : 2);
     if (!slice_ends(slice_make(buf_text(folder), folder->size), "/")) {
         buf_addc(folder, '/');
@@ -245,7 +240,7 @@ static int open_beside(struct projector *out, struct source **out_source,
     if (rc == 0) {
         rc = os_list(&names, &n, buf_text(&path), SOURCE_LIST_MAX, &why);
     }
-    const char *name = rc == 0 ? choose(names, n, model_name) : NULL;
+    const char *name = rc == 0 ? projector_choose((const char *const *)names, n, model_name) : NULL;
     if (name) {
         buf_adds(&path, name);
         rc = buf_status(&path, &why);
