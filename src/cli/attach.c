@@ -260,7 +260,8 @@ int attachment_check_model(const struct attachment *a, const struct carat_engine
 {
     const struct carat_model_info *info = carat_engine_info(engine);
     bool is_sound = a->type == CARAT_MEDIA_AUDIO;
-    if (is_sound ? info->hears : info->sees) {
+    // A vocabulary alone can have its prompts written.
+    if (info->is_vocab_only || (is_sound ? info->hears : info->sees)) {
         return 0;
     }
     return fail(err, CARAT_E_UNSUPPORTED,
@@ -307,7 +308,9 @@ int attachment_open(struct attachment *a, const struct carat_engine *engine,
     if (rc) {
         return rc;
     }
-    if (a->type == CARAT_MEDIA_VIDEO && !carat_engine_info(engine)->hears && !a->how.drops_sound) {
+    const struct carat_model_info *info = carat_engine_info(engine);
+    bool is_deaf = !info->hears && !info->is_vocab_only;
+    if (a->type == CARAT_MEDIA_VIDEO && is_deaf && !a->how.drops_sound) {
         say("%s: the model does not hear: the film is shown without its sound", attachment_name(a));
         a->how.drops_sound = true;
     }
@@ -340,7 +343,7 @@ void attachment_say_notes(const struct attachment *a)
 {
     const char *note = NULL;
     for (size_t i = 0; (note = carat_media_note(a->media, i)) != NULL; i++) {
-        say("%s: %s", attachment_name(a), note);
+        say("%s", note);
     }
 }
 

@@ -120,19 +120,40 @@ void verify_tokenizer(struct report *r, const struct golden *g);
 bool is_io_folder(const char *folder);
 void verify_io(struct report *r, const char *folder);
 
-// For verify_io: each walks the rows of one file with one vocabulary.
+// The largest errors over the rows of one file of media.
+struct tally {
+    size_t n_lossy;    // rows that need not be exact
+    size_t n_tower;    // rows with features for the encoders of other models
+    size_t n_left_out; // rows that this build cannot read
+    double row_mean, row_far, sum_error;
+    double frame_error, frame_sum_error;
+    double snr_reserve; // dB above what is asked for, the least
+};
+
+// For verify_io: each walks the rows of one file, with one vocabulary where it needs one.
 struct row_file {
     struct report *report;
-    const struct carat_engine *engine;
+    const char *folder;
+    const struct carat_engine *engine; // may be NULL
+    struct safetensors *tensors;       // beside the file; may be NULL
     const struct json_doc *row;
     struct buf *detail; // what is wrong with this row; empty: nothing
     size_t n_failed;    // rows so far
+    struct tally tally;
 };
 typedef int (*row_check)(struct row_file *f, struct carat_error *err);
 int check_tokenize_row(struct row_file *f, struct carat_error *err);
 int check_detok_row(struct row_file *f, struct carat_error *err);
 int check_chat_row(struct row_file *f, struct carat_error *err);
 int check_parse_row(struct row_file *f, struct carat_error *err);
+int check_image_row(struct row_file *f, struct carat_error *err);
+int check_audio_row(struct row_file *f, struct carat_error *err);
+int check_video_row(struct row_file *f, struct carat_error *err);
+int check_mixed_row(struct row_file *f, struct carat_error *err);
+// How far off their rows were.
+void tell_images(const struct tally *t, struct buf *out);
+void tell_audio(const struct tally *t, struct buf *out);
+void tell_video(const struct tally *t, struct buf *out);
 // Notes the first difference of two texts or lists of ids in f->detail, if there is any.
 void row_compare_text(struct row_file *f, const char *what, struct slice expected,
                       struct slice found);

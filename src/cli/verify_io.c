@@ -14,18 +14,21 @@
 
 static const struct row_kind {
     const char *file;
-    row_check check; // NULL: not in this build
-    const char *needs;
-    bool is_vocab_only; // worth repeating with each form of the vocabulary
+    row_check check;
+    bool needs_vocab;
+    bool is_vocab_only;  // worth repeating with each form of the vocabulary
+    bool needs_decoder;  // of compressed files
+    const char *tensors; // beside it; NULL: none
+    void (*tell)(const struct tally *t, struct buf *out); // NULL: all must be exact
 } row_kinds[] = {
-    {"tokenize.jsonl", check_tokenize_row, NULL, true},
-    {"detok_stream.jsonl", check_detok_row, NULL, true},
-    {"chat.jsonl", check_chat_row, NULL, false},
-    {"parse.jsonl", check_parse_row, NULL, false},
-    {"images.jsonl", NULL, "picture input", false},
-    {"audio.jsonl", NULL, "sound input", false},
-    {"video.jsonl", NULL, "video input", false},
-    {"mixed.jsonl", NULL, "picture, sound and video input", false},
+    {"tokenize.jsonl", check_tokenize_row, true, true, false, NULL, NULL},
+    {"detok_stream.jsonl", check_detok_row, true, true, false, NULL, NULL},
+    {"chat.jsonl", check_chat_row, true, false, false, NULL, NULL},
+    {"parse.jsonl", check_parse_row, true, false, false, NULL, NULL},
+    {"images.jsonl", check_image_row, false, false, true, "images.safetensors", tell_images},
+    {"audio.jsonl", check_audio_row, false, false, false, "audio.safetensors", tell_audio},
+    {"video.jsonl", check_video_row, true, false, true, "video.safetensors", tell_video},
+    {"mixed.jsonl", check_mixed_row, true, false, true, NULL, NULL},
 };
 #define N_ROW_KINDS (sizeof(row_kinds) / sizeof(row_kinds[0]))
 
@@ -58,6 +61,7 @@ static void check_row(struct row_file *f, struct slice line, size_t number, row_
     struct buf id = {.max = 1000};
     if (rc == 0) {
         struct slice name = json_string(json_get(json_root(doc), "id"));
+        name = name.size ? name : json_string(json_get(json_root(doc), "name"));
         struct slice chat_template = json_string(json_get(json_root(doc), "template"));
         buf_addf(&id, "%zu (%.*s%s%.*s)", number + 1, (int)name.size, name.size ? name.data : "",
                  chat_template.size ? ", " : "", (int)chat_template.size,
@@ -76,22 +80,58 @@ static void check_row(struct row_file *f, struct slice line, size_t number, row_
     buf_release(&id);
 }
 
+static void tell_rows(const struct row_file *f, const struct row_kind *kind, const char *what,
+                      size_t n_rows)
+{
+    struct buf how = {.max = 1000};
+    if (kind->tell) {
+        kind->tell(&f->tally, &how);
+    } else {
+        buf_adds(&how, "all must be exact");
+    }
+    report_rows(f->report, what, n_rows, f->n_failed, buf_text(&how));
+    if (f->tally.n_tower) {
+        report_skip(f->report, kind->file,
+                    "the mel features of %zu rows need the sound encoder of other models, which "
+                    "this build does not have",
+                    f->tally.n_tower);
+    }
+    if (f->tally.n_left_out) {
+        report_skip(f->report, kind->file,
+                    "%zu of these rows were not compared: compressed files need FFmpeg",
+                    f->tally.n_left_out);
+    }
+    buf_release(&how);
+}
+
+static int open_rows(struct row_file *f, const struct row_kind *kind, struct os_map *map,
+                     struct carat_error *err)
+{
+    struct buf path = {.max = 1 << 16};
+    path_join(&path, f->folder, kind->file);
+    int rc = buf_status(&path, err);
+    rc = rc ? rc : os_map_open(map, path.data, err);
+    if (rc == 0 && kind->tensors) {
+        path_join(&path, f->folder, kind->tensors);
+        rc = safetensors_open(&f->tensors, buf_text(&path), err);
+    }
+    buf_release(&path);
+    return rc;
+}
+
 static void check_rows(struct report *r, const char *folder, const struct row_kind *kind,
                        const struct carat_engine *engine, const char *vocabulary)
 {
     struct carat_error err;
     struct os_map map = {.data = NULL};
-    struct buf path = {.max = 1 << 16}, detail = {.max = 1 << 16}, what = {.max = 1000};
+    struct buf detail = {.max = 1 << 16}, what = {.max = 1000};
     size_t n_rows = 0;
-    struct row_file f = {.report = r, .engine = engine, .detail = &detail};
-    path_join(&path, folder, kind->file);
+    struct row_file f = {.report = r, .folder = folder, .engine = engine, .detail = &detail};
     buf_adds(&what, kind->file);
     if (vocabulary) {
         buf_addf(&what, " with %s", vocabulary);
     }
-    int rc = buf_status(&path, &err);
-    rc = rc ? rc : os_map_open(&map, path.data, &err);
-    if (rc) {
+    if (open_rows(&f, kind, &map, &err)) {
         report_error(r, buf_text(&what), &err);
         goto out;
     }
@@ -105,10 +145,10 @@ static void check_rows(struct report *r, const char *folder, const struct row_ki
         }
         at += size + 1;
     }
-    report_rows(r, buf_text(&what), n_rows, f.n_failed, "all must be exact");
+    tell_rows(&f, kind, buf_text(&what), n_rows);
 out:
+    safetensors_close(f.tensors);
     os_map_close(&map);
-    buf_release(&path);
     buf_release(&detail);
     buf_release(&what);
 }
@@ -217,6 +257,11 @@ out:
 
 // --------------------------------------------------------------------------------- vocabularies
 
+static bool can_check(const struct row_kind *kind)
+{
+    return !kind->needs_decoder || carat_media_has("ffmpeg");
+}
+
 static void check_vocabulary(struct report *r, const char *folder, const char *model,
                              const char *name, bool is_first)
 {
@@ -232,7 +277,8 @@ static void check_vocabulary(struct report *r, const char *folder, const char *m
     }
     for (size_t i = 0; i < N_ROW_KINDS; i++) {
         const struct row_kind *kind = &row_kinds[i];
-        if (kind->check && (is_first || kind->is_vocab_only) && has_file(folder, kind->file)) {
+        bool is_due = kind->needs_vocab && (is_first || kind->is_vocab_only);
+        if (is_due && can_check(kind) && has_file(folder, kind->file)) {
             check_rows(r, folder, kind, engine, kind->is_vocab_only ? name : NULL);
         }
     }
@@ -277,14 +323,21 @@ void verify_io(struct report *r, const char *folder)
     path_join(&vocab, folder, "vocab");
     bool needs_vocab = false;
     for (size_t i = 0; i < N_ROW_KINDS; i++) {
-        needs_vocab = needs_vocab || (row_kinds[i].check && has_file(folder, row_kinds[i].file));
+        const struct row_kind *kind = &row_kinds[i];
+        needs_vocab = needs_vocab || (kind->needs_vocab && has_file(folder, kind->file));
     }
     if (needs_vocab) {
         check_vocabularies(r, folder, buf_text(&vocab));
     }
     for (size_t i = 0; i < N_ROW_KINDS; i++) {
-        if (!row_kinds[i].check && has_file(folder, row_kinds[i].file)) {
-            report_skip(r, row_kinds[i].file, "needs %s", row_kinds[i].needs);
+        const struct row_kind *kind = &row_kinds[i];
+        if (!has_file(folder, kind->file)) {
+            continue;
+        }
+        if (!can_check(kind)) {
+            report_skip(r, kind->file, "needs FFmpeg, which this build is without");
+        } else if (!kind->needs_vocab) {
+            check_rows(r, folder, kind, NULL, NULL);
         }
     }
     buf_release(&vocab);
