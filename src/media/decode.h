@@ -7,6 +7,27 @@
 
 #include "media/media.h"
 
+static inline uint32_t big_u16(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 8 | p[1];
+}
+static inline uint32_t big_u32(const uint8_t *p)
+{
+    return big_u16(p) << 16 | big_u16(p + 2);
+}
+static inline uint64_t big_u64(const uint8_t *p)
+{
+    return (uint64_t)big_u32(p) << 32 | big_u32(p + 4);
+}
+static inline uint32_t little_u16(const uint8_t *p)
+{
+    return (uint32_t)p[1] << 8 | p[0];
+}
+static inline uint32_t little_u32(const uint8_t *p)
+{
+    return little_u16(p + 2) << 16 | little_u16(p);
+}
+
 // ---------------------------------------------------------------------------------- kind.c
 
 // What the first bytes say a file is: no names, no guessing by content further in.
@@ -38,28 +59,38 @@ int kind_refuse(const struct media_input *in, const char *wanted, struct carat_e
 // ------------------------------------------------------------------------- header_*.c
 
 #define ORIENTATION_NORMAL 1 // as in EXIF, 1..8
-#define JPEG_SCANS_MAX     100
+// Every scan goes over the whole picture, and takes a few bytes if it adds nothing.
+#define JPEG_SCANS_MAX       100
+#define JPEG_SCAN_PIXELS_MAX ((uint64_t)1 << 32) // scans * pixels
 
-// What a picture's headers say; found without decoding.
+// What the components of a JPEG are when they are not luma and chroma. Those of four components,
+// for print, are always stored inverted, as Adobe's programs do.
+enum colour_ink { INK_NONE, INK_RGB, INK_CMYK, INK_YCCK };
+
+// What a picture's headers say; found without decoding. The decoder gets a copy of the file with
+// nothing but what the picture needs: texts and profiles may be bombs of their own, and versions of
+// the libraries differ in what they make of them.
 struct picture_header {
-    uint32_t width;
+    uint32_t width; // as stored; of an animation the canvas
     uint32_t height;
-    unsigned orientation;       // 1..8
-    uint64_t decoder_bytes;     // that a decoder holds beside the picture itself
-    struct media_input picture; // the bytes for the decoder; of a WebP animation the first frame
-    uint8_t *own;               // where picture points when it had to be put together, or NULL
+    uint32_t left; // where the first picture lies on the canvas
+    uint32_t top;
+    unsigned orientation; // 1..8
+    enum colour_ink ink;
+    uint64_t decoder_bytes; // that a decoder holds beside the picture itself
+    struct buf bytes; // for the decoder, with PICTURE_PADDING zero bytes that bytes.size leaves out
 };
-// Reads the headers, refuses what is over the limits, lies about its length or ends early. Release
-// out->own with mem_free.
+#define PICTURE_PADDING 64
+// Reads the headers; refuses what is over the limits, lies about its length or ends early.
 int header_read(struct picture_header *out, enum media_kind kind, const struct media_input *in,
                 struct media_budget *b, struct carat_error *err);
+void header_release(struct picture_header *h); // takes zeroed memory
+
+// By header_read: fill in all but the padding.
 int header_jpeg(struct picture_header *out, const struct media_input *in, struct carat_error *err);
-int header_png(struct picture_header *out, const struct media_input *in, struct carat_error *err);
-int header_webp(struct picture_header *out, const struct media_input *in, struct media_budget *b,
-                struct carat_error *err);
-int header_gif(struct picture_header *out, const struct media_input *in, struct carat_error *err);
-int header_bmp(struct picture_header *out, const struct media_input *in, struct carat_error *err);
+int header_webp(struct picture_header *out, const struct media_input *in, struct carat_error *err);
 int header_tiff(struct picture_header *out, const struct media_input *in, struct carat_error *err);
+int fail_cut(const struct media_input *in, const char *where, struct carat_error *err);
 
 // Orientation (1..8) in a TIFF structure, as EXIF has it; 1 when there is none that makes sense.
 unsigned exif_orientation(const uint8_t *data, size_t size);
@@ -98,6 +129,7 @@ struct colour_rule {
     enum chroma_rule chroma;
     enum colour_matrix matrix;
     bool is_full_range;
+    enum colour_ink ink;
 };
 // 8-bit planes to RGB [height][width][3].
 int colour_to_rgb(uint8_t *out, const struct colour_planes *planes, struct colour_rule rule,
@@ -112,6 +144,12 @@ static inline uint8_t colour_on_white(uint32_t v, uint32_t alpha)
 {
     uint32_t sum = (v * alpha + 255 * (255 - alpha)) * 128 + 0x4000;
     return (uint8_t)((((sum >> 8) + sum) >> 8) >> 7);
+}
+// One channel of a print, as Pillow's CMYK conversion rounds it: ink 255 is no light.
+static inline uint8_t colour_of_ink(uint32_t ink, uint32_t light)
+{
+    uint32_t product = ink * light + 128;
+    return (uint8_t)(light - (((product >> 8) + product) >> 8));
 }
 // Turns the picture as its EXIF orientation says.
 int picture_orient(struct media_picture *p, unsigned orientation, struct media_budget *b,
