@@ -170,8 +170,8 @@ static void split_row(const struct planes *p, const uint8_t *rgb, uint32_t width
     }
 }
 
-// Whole numbers: the compiler may add them in any order, eight products at a time. n is a multiple of
-// TAPS_STEP.
+// Whole numbers: the compiler may add them in any order, eight products at a time. n is a multiple
+// of TAPS_STEP.
 static int32_t dot(const int16_t *restrict weights, const int16_t *restrict values, size_t n)
 {
     int32_t sum = 0;
