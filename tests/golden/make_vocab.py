@@ -70,7 +70,8 @@ def main():
             f.write(to_gguf(json.loads(packed)))
     for name in os.listdir(io):
         link = os.path.join(out, name)
-        if name.endswith(".jsonl") and not os.path.exists(link):
+        is_linked = name.endswith((".jsonl", ".safetensors")) or name in ("images", "audio", "video")
+        if is_linked and not os.path.exists(link):
             os.symlink(os.path.abspath(os.path.join(io, name)), link)
 
 
