@@ -64,6 +64,12 @@ static int check_pixels(const struct carat_media_source *s, struct carat_error *
         return fail(err, CARAT_E_ARGUMENT,
                     "pixels of a film: expected n_frames or nothing, found frames_per_second");
     }
+    for (size_t i = 0; s->pixel_seconds && i < s->n_pixel_frames; i++) {
+        if (!is_amount(s->pixel_seconds[i])) {
+            return fail(err, CARAT_E_ARGUMENT, "time of frame %zu: expected at least 0 s, found %g",
+                        i, s->pixel_seconds[i]);
+        }
+    }
     return 0;
 }
 
