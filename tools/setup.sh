@@ -42,6 +42,16 @@ add_package() {
     eval "$1=\"\$$1 $package\""
 }
 
+# Since Debian 13 libheif's decoders are packages of their own.
+has_heif_decoders() {
+    [ "$system" = apt ] || return 0
+    for package in libheif-plugin-libde265 libheif-plugin-dav1d; do
+        apt-cache show "$package" >/dev/null 2>&1 || continue
+        dpkg -s "$package" >/dev/null 2>&1 || return 1
+    done
+    return 0
+}
+
 meson_is_new_enough() {
     [ -x build-tools/bin/meson ] && return 0
     has meson || return 1
@@ -77,6 +87,10 @@ find_missing() {
     has ninja || [ -x build-tools/bin/ninja ] || need ninja-build ninja
     has pkg-config || need pkg-config pkgconf
     has_library libedit || want libedit-dev -
+    has_library libavformat && has_library libavcodec ||
+        want "libavformat-dev libavcodec-dev libavutil-dev" ffmpeg
+    has_library libheif || want libheif-dev libheif
+    has_heif_decoders || want "libheif-plugin-libde265 libheif-plugin-dav1d" -
     if is_for test ci; then
         has_library cmocka || need libcmocka-dev cmocka
         has python3 || need python3 python

@@ -160,30 +160,6 @@ static void webp_row(uint8_t *out, struct chroma *c, const uint8_t *plane, ptrdi
     }
 }
 
-// Columns that coincide with every second luma column, rows between two luma rows.
-static void film_row(uint8_t *out, struct chroma *c, const uint8_t *plane, ptrdiff_t stride,
-                     uint32_t y)
-{
-    const struct colour_planes *p = c->planes;
-    uint32_t near = y >> p->log2_y;
-    uint32_t far = near;
-    if (p->log2_y == 1) {
-        near_and_far(c, y, &near, &far);
-    }
-    const uint8_t *a = chroma_row(plane, stride, near);
-    const uint8_t *b = chroma_row(plane, stride, far);
-    for (uint32_t x = 0; x < c->width; x++) {
-        c->sums[x] = (uint16_t)(a[x] * 3 + b[x]);
-    }
-    uint32_t step = 1u << p->log2_x;
-    for (uint32_t x = 0; x < p->width; x++) {
-        uint32_t i = x >> p->log2_x;
-        uint32_t part = x & (step - 1);
-        uint32_t next = i + 1 < c->width ? c->sums[i + 1] : c->sums[i];
-        out[x] = (uint8_t)((c->sums[i] * (step - part) + next * part + 2 * step) / (4 * step));
-    }
-}
-
 static void upsample_row(uint8_t *out, struct chroma *c, const uint8_t *plane, ptrdiff_t stride,
                          uint32_t y)
 {
@@ -194,8 +170,6 @@ static void upsample_row(uint8_t *out, struct chroma *c, const uint8_t *plane, p
         jpeg_row(out, c, plane, stride, y);
     } else if (c->rule == CHROMA_WEBP && p->log2_x == 1 && p->log2_y == 1) {
         webp_row(out, c, plane, stride, y);
-    } else if (p->log2_y <= 1) {
-        film_row(out, c, plane, stride, y);
     } else {
         repeat_row(out, chroma_row(plane, stride, y >> p->log2_y), p->log2_x, p->width);
     }
@@ -240,7 +214,7 @@ static void webp_to_rgb(uint8_t *out, const uint8_t *y, const uint8_t *u, const 
     }
 }
 
-// 16.16, from the matrix's weights of red and blue
+// 3.13, from the matrix's weights of red and blue
 struct factors {
     int32_t offset; // of luma
     int32_t luma;
@@ -264,24 +238,31 @@ static struct factors factors_of(struct colour_rule rule)
     double chroma = (rule.is_full_range ? 1.0 : 255.0 / 224) * 2;
     return (struct factors){
         .offset = rule.is_full_range ? 0 : 16,
-        .luma = (int32_t)(luma * 65536 + 0.5),
-        .red_v = (int32_t)(chroma * (1 - kr) * 65536 + 0.5),
-        .green_u = (int32_t)(chroma * (1 - kb) * kb / kg * 65536 + 0.5),
-        .green_v = (int32_t)(chroma * (1 - kr) * kr / kg * 65536 + 0.5),
-        .blue_u = (int32_t)(chroma * (1 - kb) * 65536 + 0.5),
+        .luma = (int32_t)(luma * 8192 + 0.5),
+        .red_v = (int32_t)(chroma * (1 - kr) * 8192 + 0.5),
+        .green_u = -(int32_t)(chroma * (1 - kb) * kb / kg * 8192 + 0.5),
+        .green_v = -(int32_t)(chroma * (1 - kr) * kr / kg * 8192 + 0.5),
+        .blue_u = (int32_t)(chroma * (1 - kb) * 8192 + 0.5),
     };
 }
 
+static int32_t film_product(int32_t v, int32_t factor)
+{
+    return (v * factor) >> 13;
+}
+
+// As the reference's films were converted: every product is rounded down by itself.
 static void film_to_rgb(uint8_t *out, const uint8_t *y, const uint8_t *u, const uint8_t *v,
                         uint32_t width, const struct factors *f)
 {
     for (uint32_t x = 0; x < width; x++) {
-        int32_t luma = (y[x] - f->offset) * f->luma + 32768;
+        int32_t luma = film_product(y[x] - f->offset, f->luma);
         int32_t cb = u[x] - 128;
         int32_t cr = v[x] - 128;
-        out[3 * x] = clamp_u8((luma + f->red_v * cr) >> 16);
-        out[3 * x + 1] = clamp_u8((luma - f->green_u * cb - f->green_v * cr) >> 16);
-        out[3 * x + 2] = clamp_u8((luma + f->blue_u * cb) >> 16);
+        out[3 * x] = clamp_u8(luma + film_product(cr, f->red_v));
+        out[3 * x + 1] =
+            clamp_u8(luma + film_product(cb, f->green_u) + film_product(cr, f->green_v));
+        out[3 * x + 2] = clamp_u8(luma + film_product(cb, f->blue_u));
     }
 }
 

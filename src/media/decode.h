@@ -110,7 +110,7 @@ int container_check(enum media_kind kind, const struct media_input *in, struct m
 enum chroma_rule {
     CHROMA_JPEG, // libjpeg's "fancy" triangle, centred; other ratios than 1 and 2 repeat
     CHROMA_WEBP, // libwebp's 9-3-3-1, centred
-    CHROMA_FILM, // horizontally sited left, vertically centred
+    CHROMA_FILM, // repeated, as the reference's films were converted
 };
 struct colour_planes {
     const uint8_t *y;
