@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "cli/bench_media.h"
 #include "cli/loading.h"
 
 #include <string.h>
@@ -14,6 +15,9 @@ struct bench_options {
     struct option_count decode;
     struct option_counts depth;
     struct option_count runs;
+    bool is_media;
+    const char *image, *audio;
+    struct option_counts image_tokens;
     bool is_json, is_quiet;
     struct model_settings model;
 };
@@ -30,6 +34,19 @@ static const struct option bench_rows[] = {
      "measure each R times, after one run that does not count (default: "
      "3)",
      AT(runs), 1, RUNS_MAX, NULL},
+    {"media", OPTION_FLAG, NULL,
+     "measure what pictures and sound cost before the decoder, against the prefill of as many "
+     "tokens",
+     AT(is_media), 0, 0, NULL},
+    {"image", OPTION_TEXT, "FILE",
+     "with --media: decode this picture each time (default: 4000 x 3000 pixels, made up)",
+     AT(image), 0, 0, NULL},
+    {"audio", OPTION_TEXT, "FILE",
+     "with --media: decode this sound each time (default: 30 s at 48 kHz, made up)", AT(audio), 0,
+     0, NULL},
+    {"image-tokens", OPTION_COUNTS, "N,...",
+     "with --media: budgets of a picture (default: 70,140,280,560,1120)", AT(image_tokens), 70,
+     1120, NULL},
     {"json", OPTION_FLAG, NULL, "print a JSON object", AT(is_json), 0, 0, NULL},
     {"quiet", OPTION_FLAG, NULL, "no progress on standard error", AT(is_quiet), 0, 0, NULL},
     {.name = NULL},
@@ -323,8 +340,42 @@ static int bench_all(struct bench *b, const char *model, struct carat_error *err
     return rc ? rc : measure_all(b, err);
 }
 
+static int run_bench_media(const struct command_call *call)
+{
+    const struct bench_options *o = call->options;
+    struct carat_error err;
+    struct loaded loaded = {.engine = NULL};
+    struct bench_media_options options = {
+        .image = o->image,
+        .audio = o->audio,
+        .image_tokens = o->image_tokens,
+        .n_runs = o->runs.is_set ? (size_t)o->runs.value : 3,
+        .is_json = o->is_json,
+        .is_visible = call->out->errors_are_terminal && !o->is_quiet,
+        .settings = &o->model,
+        .is_quiet = o->is_quiet,
+    };
+    int code = EXIT_OK;
+    os_catch_interrupt();
+    if (bench_media(&options, call->n_args ? call->args[0] : NULL, &loaded, call->out, &err)) {
+        progress_end(&loaded.progress);
+        progress_end(&loaded.prefill_progress);
+        code = say_error(&err);
+    }
+    loaded_release(&loaded);
+    return code;
+}
+
 static int run_bench(const struct command_call *call)
 {
+    const struct bench_options *asked = call->options;
+    if (asked->is_media) {
+        return run_bench_media(call);
+    }
+    if (asked->image || asked->audio || asked->image_tokens.n) {
+        say("bench: --image, --audio and --image-tokens go with --media");
+        return EXIT_USAGE;
+    }
     const struct bench_options *o = call->options;
     struct carat_error err;
     struct bench b = {
@@ -362,7 +413,11 @@ const struct command command_bench = {
     .details =
         "Measures how fast prompts are evaluated (prefill) and tokens are made (decode, at given "
         "depths of the conversation), and how much memory that took. The tokens are arbitrary, the "
-        "same in every run. The table shows the median of the runs; JSON has it as tokens_per_s.",
+        "same in every run. The table shows the median of the runs; JSON has it as "
+        "tokens_per_s.\n\n"
+        "With --media it measures instead what a picture of each budget and a sound take to be "
+        "prepared (decoded, brought to size) and embedded, in milliseconds and in per cent of the "
+        "time that the decoder takes for as many tokens.",
     .groups =
         (const struct option_group[]){
             {"Options", bench_rows, 0},
@@ -374,6 +429,8 @@ const struct command command_bench = {
             {"carat bench gemma.gguf", "512 tokens of prompt, 32 tokens of answer"},
             {"carat bench gemma.gguf --prefill 512,4096 --decode 64 --depth 0,4096 --json",
              "several lengths, for a script"},
+            {"carat bench gemma.gguf --media --image photo.jpg --image-tokens 280",
+             "what a photograph costs before the decoder"},
             {.line = NULL},
         },
     .options_size = sizeof(struct bench_options),

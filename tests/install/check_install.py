@@ -111,7 +111,16 @@ def main():
         model = os.path.join(args.source, "demo", "carat-demo.gguf")
         if os.path.exists(model):
             ask(programs, root, model)
-        run([find(root, "carat"), "--version"])
+        program = find(root, "carat")
+        run([program, "--version"])
+        if os.path.exists(model):
+            # The installed model with its projections, found beside the program.
+            sound = os.path.join(args.source, "demo", "eval", "audio_010.wav")
+            heard = run([program, "run", "--audio", sound, "What did I say?", "--temperature", "0"],
+                        env={k: v for k, v in os.environ.items() if k != "CARAT_MODEL"}, stdin=subprocess.DEVNULL)
+            if not heard.strip():
+                sys.exit("the installed program heard nothing")
+            print(f"the installed program heard: {heard.strip()}")
     return 0
 
 
