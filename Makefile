@@ -3,7 +3,7 @@
 
 B ?= build
 T ?= 60
-PROMPT ?= What is the capital of France?
+PROMPT ?=
 # Where the system's Meson is too old, tools/setup.sh puts one of its own into build-tools/.
 MESON = $(if $(wildcard build-tools/bin/meson),build-tools/bin/meson,meson)
 NINJA = $(if $(wildcard build-tools/bin/ninja),build-tools/bin/ninja,ninja)
@@ -12,7 +12,7 @@ NINJA = $(if $(wildcard build-tools/bin/ninja),build-tools/bin/ninja,ninja)
 
 help:
 	@echo 'make build        build/carat; needs a C compiler, meson, ninja, pkg-config'
-	@echo 'make run          install what is missing, build, ask the demo model: PROMPT="..."'
+	@echo 'make run          install what is missing, build, let the demo model answer, see and hear: PROMPT="..." asks it'
 	@echo 'make test         install what is missing, build, run every test'
 	@echo 'make bench        speed of the kernels, then of the demo model'
 	@echo 'make fuzz T=60    every fuzz target for T seconds; TARGETS="gguf ..." for some'
@@ -30,8 +30,7 @@ build: $(B)/build.ninja
 run:
 	@tools/setup.sh run
 	@$(MAKE) --no-print-directory build
-	@echo '> $(PROMPT)' >&2
-	@$(B)/carat run --temperature 0 --stats "$(PROMPT)" </dev/null
+	@tools/show.sh $(B)/carat "$(PROMPT)"
 
 test:
 	@tools/setup.sh test

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// carat inspect: what is in a model file, and what it will cost in memory. Reads headers only.
+// carat inspect: what is in a model file, and what it will cost in memory. Weights are not read.
 #include "base/error.h"
 #include "base/os.h"
 #include "cli/model_path.h"
@@ -42,7 +42,7 @@ struct inspection {
     size_t n_memory;
     struct carat_error reason;   // why carat cannot run it; status 0 when it can
     const char *chat_template;   // its version's name
-    struct carat_engine *engine; // vocabulary only
+    struct carat_engine *engine; // the whole one where carat can run it, else the vocabulary
     struct carat_error vocab_reason;
 };
 
@@ -148,11 +148,16 @@ static void estimate_all(struct inspection *in)
     estimate(in, in->context_max);
 }
 
-static void look_at_vocabulary(struct inspection *in)
+static void look_inside(struct inspection *in)
 {
-    struct carat_engine_options options = {
-        .model = in->path, .n_threads = 1, .is_vocab_only = true};
-    if (carat_engine_open(&in->engine, &options, &in->vocab_reason) == 0) {
+    struct carat_engine_options options;
+    settings_engine(&options, &in->options->model, in->path, NULL);
+    options.n_threads = 1;
+    if (in->reason.status || carat_engine_open(&in->engine, &options, NULL)) {
+        options.is_vocab_only = true;
+        carat_engine_open(&in->engine, &options, &in->vocab_reason);
+    }
+    if (in->engine) {
         in->chat_template = carat_chat_template_name(in->engine);
     }
 }
@@ -162,6 +167,21 @@ static void look_at_vocabulary(struct inspection *in)
 static void add_field(struct buf *out, const char *name, const char *value)
 {
     buf_addf(out, "  %-14s%s\n", name, value);
+}
+
+static void add_senses(const struct inspection *in, struct buf *out)
+{
+    const struct carat_model_info *info = carat_engine_info(in->engine);
+    if (info->is_vocab_only) {
+        return;
+    }
+    if (!info->sees && !info->hears) {
+        add_field(out, "projector", "none: it neither sees nor hears");
+        return;
+    }
+    buf_addf(out, "  %-14s%s, %s: it %s%s%s\n", "projector", info->projector,
+             size_text(info->projector_size).text, info->sees ? "sees" : "",
+             info->sees && info->hears ? " and " : "", info->hears ? "hears" : "");
 }
 
 static void add_summary(const struct inspection *in, struct buf *out)
@@ -185,6 +205,7 @@ static void add_summary(const struct inspection *in, struct buf *out)
         buf_addf(out, "  %-14s%s tokens\n", "vocabulary",
                  count_text(carat_engine_info(in->engine)->n_vocab).text);
         add_field(out, "chat format", in->chat_template);
+        add_senses(in, out);
     }
 }
 
@@ -388,6 +409,14 @@ static void add_json(const struct inspection *in, struct buf *out)
         buf_adds(out, ",\"reason\":");
         buf_add_json(out, text, strlen(text));
     }
+    const struct carat_model_info *info = in->engine ? carat_engine_info(in->engine) : NULL;
+    if (info && !info->is_vocab_only) {
+        buf_addf(out, ",\"sees\":%s,\"hears\":%s,\"projector\":", info->sees ? "true" : "false",
+                 info->hears ? "true" : "false");
+        buf_add_json(out, info->projector, strlen(info->projector));
+        buf_addf(out, ",\"projector_size\":%llu,\"image_block\":%zu",
+                 (unsigned long long)info->projector_size, info->image_block);
+    }
     add_json_tensors(in, out);
     add_json_memory(in, out);
     buf_adds(out, ",\"metadata\":{");
@@ -403,7 +432,7 @@ static int inspect(struct inspection *in, struct output *out, struct carat_error
     }
     count_tensors(in);
     estimate_all(in);
-    look_at_vocabulary(in);
+    look_inside(in);
     struct buf text = {.max = OUTPUT_MAX};
     if (in->options->is_json) {
         add_json(in, &text);
@@ -453,7 +482,8 @@ const struct command command_inspect = {
         "Lists the metadata and the tensors of any GGUF file or Hugging Face directory. For a "
         "Gemma "
         "4 model it adds what carat will take in memory at each length of context: an upper bound, "
-        "which the process keeps. Only headers are read.",
+        "which the process keeps, and whether it sees and hears, by which file. Weights are not "
+        "read.",
     .groups =
         (const struct option_group[]){
             {"Options", inspect_rows, 0},
