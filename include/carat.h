@@ -75,8 +75,8 @@ typedef bool (*carat_on_progress)(void *user, const char *what, uint64_t done, u
 struct carat_engine_options {
     const char *model;     /* a GGUF file (the first of a split set) or a Hugging Face directory */
     const char *projector; /* a GGUF file with the projections of pictures and sound ("mmproj"), or
-                              NULL: those in the model itself, else in the file mmproj*.gguf that
-                              lies beside it and belongs to it */
+                              NULL: those in the model itself, else in the GGUF file with mmproj in
+                              its name that lies beside it and belongs to it */
     size_t n_threads;      /* 0: one per usable core */
     enum carat_activations activations;
     bool is_vocab_only; /* tokenizer and chat only: no tensors are needed or looked at */
@@ -338,6 +338,8 @@ struct carat_chat {
 };
 
 struct carat_prompt;
+/* Media become their markers, times and placeholders, docs/media.md. A sound that is open ends the
+ * prompt behind its last whole frame; what would come after it is left off. */
 CARAT_API int carat_prompt_from_chat(struct carat_prompt **out, const struct carat_engine *engine,
                                      const struct carat_chat *chat, struct carat_error *err);
 /* Raw completion: <bos>, then the text. flags as for carat_tokenize; BOS is always there. */
@@ -349,7 +351,8 @@ CARAT_API int carat_prompt_from_tokens(struct carat_prompt **out, const struct c
                                        struct carat_error *err);
 /* Gives the placeholders of a prompt made from tokens their media: each run of image or video
  * placeholders takes the next picture or frame, each run of audio placeholders the next span of
- * sound, in the order of the media. Lengths must agree. */
+ * sound, in the order of the media. Lengths must agree, and nothing may be left over; on failure
+ * the prompt is as it was. Once for a prompt. */
 CARAT_API int carat_prompt_add_media(struct carat_prompt *prompt, const struct carat_engine *engine,
                                      const struct carat_media *const *media, size_t n,
                                      struct carat_error *err);
@@ -372,7 +375,8 @@ struct carat_session_options {
     size_t rewind_max;     /* once a timeline is longer than the sliding window, sync can take
                               back this many tokens without evaluating all again; each costs a
                               slot in every sliding layer. 0: only the window itself is kept */
-    size_t prefill_chunk;  /* tokens evaluated together; 0: 512 */
+    size_t prefill_chunk;  /* tokens evaluated together; 0: 512. A picture is evaluated in one
+                              piece: above 1120 soft tokens it needs a chunk that large */
     bool sound_sees_ahead; /* sound tokens of one span see each other in both directions in the
                               sliding layers, as those of a picture do: off the published rule,
                               docs/media.md says what for */
@@ -406,12 +410,15 @@ CARAT_API int carat_session_new(struct carat_session **out, struct carat_engine 
                                 struct carat_error *err);
 /* Makes the timeline equal this prompt, by the longest common beginning; evaluates what is missing,
  * in chunks. *reused (may be NULL) gets the number of tokens that did not have to be evaluated.
- * When on_progress stops it, the timeline holds the whole chunks that were done, and another sync
- * must come before anything else is appended. */
+ * Pictures and sound count as equal where their content is; a picture is kept whole or evaluated
+ * again. With sound_sees_ahead a span of sound that is open is left for later: the timeline then
+ * ends before it. When on_progress stops it, the timeline holds the whole chunks that were done,
+ * and another sync must come before anything else is appended. */
 CARAT_API int carat_session_sync(struct carat_session *session, const struct carat_prompt *prompt,
                                  size_t *reused, struct carat_error *err);
 /* Appends n tokens and stores log p(token i | all before it) in logprobs[i] (may be NULL). On an
- * empty timeline the first has no probability: 0 is stored. */
+ * empty timeline the first has no probability: 0 is stored. Here and in carat_decode a placeholder
+ * is a token like any other: pictures and sound come by sync. */
 CARAT_API int carat_session_score(struct carat_session *session, const carat_token *tokens,
                                   size_t n, float *logprobs, struct carat_error *err);
 /* Logits [n_vocab] after the last token; NULL when there are none: on an empty timeline, or after a
