@@ -97,6 +97,21 @@ static const struct source_tensor *find(struct projector_binder *b,
     return NULL;
 }
 
+// Files of several models lie about, and their shapes alone would not say it.
+static int check_hidden_size(struct projector_binder *b, enum projector_role role,
+                             struct carat_error *err)
+{
+    const struct source_tensor *t = find(b, &table[role]);
+    if (t && t->n_dims == 2 && t->dims[0] != b->config->hidden_size) {
+        return fail(err, CARAT_E_FORMAT,
+                    "%s: tensor '%s' leads to %llu values, but the model's hidden size is %u: the "
+                    "file belongs to another model",
+                    source_path(b->tensors.source), b->name, (unsigned long long)t->dims[0],
+                    b->config->hidden_size);
+    }
+    return 0;
+}
+
 static int bind_one_matrix(struct projector_binder *b, struct weight *out, float *factor,
                            enum projector_role role, struct tensor_shape want,
                            struct carat_error *err)
@@ -275,7 +290,10 @@ static int bind_vision(struct projector_binder *b, struct carat_error *err)
     const struct tensor_shape projection = {0, b->config->hidden_size, p->width};
     const struct tensor_shape positions = {p->is_axis_major ? 2 : p->n_positions,
                                            p->is_axis_major ? p->n_positions : 2, p->width};
-    rc = bind_norm(b, p->patch_norm1, ROLE_PATCH_NORM1, n_values, err);
+    rc = check_hidden_size(b, ROLE_VISION_PROJECTION, err);
+    if (rc == 0) {
+        rc = bind_norm(b, p->patch_norm1, ROLE_PATCH_NORM1, n_values, err);
+    }
     if (rc == 0) {
         rc = bind_one_matrix(b, &p->patch_dense, &p->patch_dense_factor, ROLE_PATCH_DENSE, dense,
                              err);
@@ -315,6 +333,9 @@ static int bind_audio(struct projector_binder *b, struct carat_error *err)
     p->frame_samples = (uint32_t)t->dims[t->n_dims - 1];
     rc = check_stated(b, "clip.audio.embedding_length", "audio_config.audio_embed_dim",
                       p->frame_samples, err);
+    if (rc == 0) {
+        rc = check_hidden_size(b, ROLE_AUDIO_PROJECTION, err);
+    }
     if (rc == 0) {
         rc = read_eps(b, "clip.audio.attention.layer_norm_epsilon", "audio_config.rms_norm_eps",
                       &p->audio_rms_eps, err);

@@ -467,6 +467,9 @@ static void test_wrong_checkpoint_is_refused(void **state)
         {{0}, {"[48,432]", "[96,216]"}, "square blocks"},
         {{0}, {"[48,432]", "[20736]"}, "square blocks"},
         {{0}, {"[48,640]", "[60,512]"}, "expected 512"},
+        {{"\"audio_embed_dim\": 640", "\"audio_embed_dim\": 320"},
+         {"[48,640]", "[96,320]"},
+         "leads to 96 values, but the model's hidden size is 48"},
         {{0}, {"[48,640]", "[1,30720]"}, "expected 1 to 4096, found 30720"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
