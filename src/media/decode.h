@@ -51,7 +51,8 @@ enum media_kind {
     KIND_AVI,
 };
 enum media_kind kind_of(const struct media_input *in);
-const char *kind_name(enum media_kind kind); // "jpeg", "mov,mp4", ...
+const char *kind_name(enum media_kind kind);        // "jpeg", "mov,mp4", ...
+size_t kind_tags_end(const struct media_input *in); // where the sound begins behind ID3v2 tags
 bool kind_is_picture(enum media_kind kind);
 // Is none of what is asked for: says what the file is, or what would be read.
 int kind_refuse(const struct media_input *in, const char *wanted, struct carat_error *err);
@@ -101,6 +102,7 @@ unsigned exif_orientation(const uint8_t *data, size_t size);
 
 // The frame of a sound or film file: lengths that lead past the end (it was cut off), more than
 // TRACKS_MAX tracks, durations over the limit. Formats without such a frame pass.
+int iso_check(const struct media_input *in, struct media_budget *b, struct carat_error *err);
 int container_check(enum media_kind kind, const struct media_input *in, struct media_budget *b,
                     struct carat_error *err);
 

@@ -22,9 +22,10 @@ bool ffmpeg_has_errors(void);
 
 // ---------------------------------------------------------------------------- decode_input.c
 
-// A demuxer that reads from the caller's memory.
+// A demuxer that reads from the caller's memory, or from a header of our own and then from there.
 struct input {
-    const struct media_input *in;
+    struct media_input in; // what it sees: without tags in front
+    struct buf prefix;     // comes before in.data
     struct media_budget *budget;
     enum media_kind kind;
     AVFormatContext *format;

@@ -232,6 +232,10 @@ static int check_headers(struct film *f, struct carat_error *err)
     if (rc == 0 && s->duration > 0) {
         rc = media_check_seconds(f->budget, (double)s->duration * av_q2d(s->time_base), err);
     }
+    int64_t whole = f->input.format->duration; // Matroska has it for the file alone
+    if (rc == 0 && whole > 0) {
+        rc = media_check_seconds(f->budget, (double)whole / AV_TIME_BASE, err);
+    }
     return rc;
 }
 
@@ -241,7 +245,7 @@ static int check_count(const struct film *f, struct carat_error *err)
     if (f->n_frames == 0) {
         return fail(err, CARAT_E_FORMAT, "%s: the picture track is empty", f->in.name);
     }
-    if (s->nb_frames > 0 && (uint64_t)s->nb_frames > f->n_packets) {
+    if (f->kind == KIND_MP4 && s->nb_frames > 0 && (uint64_t)s->nb_frames > f->n_packets) {
         return fail(err, CARAT_E_FORMAT,
                     "%s: the file ends early: its header says %lld frames, %zu are there",
                     f->in.name, (long long)s->nb_frames, f->n_packets);

@@ -16,15 +16,24 @@
     "pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,"         \
     "pcm_f32be,pcm_f64le,pcm_f64be,pcm_alaw,pcm_mulaw"
 
+static size_t bytes_in_all(const struct input *in)
+{
+    return in->prefix.size + in->in.size;
+}
+
 static int read_bytes(void *user, uint8_t *out, int size)
 {
     struct input *in = user;
-    size_t left = in->in->size - in->at;
+    size_t left = bytes_in_all(in) - in->at;
     if (left == 0 || size <= 0) {
         return AVERROR_EOF;
     }
-    size_t n = (size_t)size < left ? (size_t)size : left;
-    memcpy(out, in->in->data + in->at, n);
+    bool is_prefix = in->at < in->prefix.size;
+    const uint8_t *from = is_prefix ? (const uint8_t *)in->prefix.data + in->at
+                                    : in->in.data + (in->at - in->prefix.size);
+    size_t here = is_prefix ? in->prefix.size - in->at : left;
+    size_t n = (size_t)size < here ? (size_t)size : here;
+    memcpy(out, from, n);
     in->at += n;
     return (int)n;
 }
@@ -32,7 +41,7 @@ static int read_bytes(void *user, uint8_t *out, int size)
 static int64_t seek_bytes(void *user, int64_t offset, int whence)
 {
     struct input *in = user;
-    int64_t size = (int64_t)in->in->size;
+    int64_t size = (int64_t)bytes_in_all(in);
     int64_t base = 0;
     switch (whence & ~AVSEEK_FORCE) {
     case AVSEEK_SIZE:
@@ -111,7 +120,7 @@ static int make_format(struct input *in, struct carat_error *err)
     }
     in->format = avformat_alloc_context();
     if (!in->io || !in->format) {
-        return fail(err, CARAT_E_MEMORY, "%s: out of memory", in->in->name);
+        return fail(err, CARAT_E_MEMORY, "%s: out of memory", in->in.name);
     }
     AVFormatContext *f = in->format;
     f->pb = in->io;
@@ -124,7 +133,7 @@ static int make_format(struct input *in, struct carat_error *err)
     f->max_streams = TRACKS_MAX;
     f->probesize = PROBE_SIZE;
     if (!f->protocol_whitelist || !f->format_whitelist || !f->codec_whitelist) {
-        return fail(err, CARAT_E_MEMORY, "%s: out of memory", in->in->name);
+        return fail(err, CARAT_E_MEMORY, "%s: out of memory", in->in.name);
     }
     return 0;
 }
@@ -132,7 +141,7 @@ static int make_format(struct input *in, struct carat_error *err)
 static int open_error(const struct input *in, int status, const char *what, struct carat_error *err)
 {
     int rc = media_budget_tick(in->budget, 0, 0, err);
-    return rc ? rc : ffmpeg_fail(err, CARAT_E_FORMAT, status, in->in->name, what);
+    return rc ? rc : ffmpeg_fail(err, CARAT_E_FORMAT, status, in->in.name, what);
 }
 
 // Looks at the first packets for what the headers do not say. The decoders it tries get the same
@@ -147,7 +156,7 @@ static int find_tracks(struct input *in, struct carat_error *err)
              (unsigned long long)(pixels_max < INT32_MAX ? pixels_max : INT32_MAX));
     int rc = 0;
     if (n > TRACKS_MAX) {
-        return fail(err, CARAT_E_FULL, "%s: %u tracks, the limit is %d", in->in->name, n,
+        return fail(err, CARAT_E_FULL, "%s: %u tracks, the limit is %d", in->in.name, n,
                     TRACKS_MAX);
     }
     for (unsigned i = 0; i < n && rc >= 0; i++) {
@@ -163,10 +172,53 @@ static int find_tracks(struct input *in, struct carat_error *err)
     return rc < 0 ? open_error(in, rc, "the tracks cannot be read", err) : 0;
 }
 
+// A WAV's header with nothing but what describes the samples. At the data's chunk, what follows it
+// belongs to the file's end.
+static int shorten_wav(struct input *in, struct carat_error *err)
+{
+    const uint8_t *d = in->in.data;
+    size_t size = in->in.size;
+    size_t at = 12;
+    buf_add(&in->prefix, d, size < at ? size : at);
+    while (at < size && size - at >= 8) {
+        uint64_t n = little_u32(d + at + 4);
+        if (memcmp(d + at, "data", 4) == 0) {
+            uint64_t left = size - at;
+            in->in.data = d + at;
+            in->in.size = (size_t)(n + 8 < left ? n + 8 : left);
+            return buf_status(&in->prefix, err);
+        }
+        bool is_kept = memcmp(d + at, "fmt ", 4) == 0 || memcmp(d + at, "fact", 4) == 0;
+        uint64_t chunk = 8 + n + (n & 1);
+        if (chunk > size - at) {
+            break;
+        }
+        if (is_kept) {
+            buf_add(&in->prefix, d + at, (size_t)chunk);
+        }
+        at += (size_t)chunk;
+    }
+    return fail_cut(&in->in, "before a WAV's samples", err);
+}
+
+// Tags are not for us, and may be packed so that they unpack to gigabytes.
+static int leave_out_tags(struct input *in, struct carat_error *err)
+{
+    if (in->kind == KIND_WAV) {
+        return shorten_wav(in, err);
+    }
+    if (in->kind == KIND_MP3 || in->kind == KIND_AAC || in->kind == KIND_FLAC) {
+        size_t at = kind_tags_end(&in->in);
+        in->in.data += at;
+        in->in.size -= at;
+    }
+    return 0;
+}
+
 int input_open(struct input *out, const struct media_input *in, enum media_kind kind,
                struct media_budget *b, struct carat_error *err)
 {
-    *out = (struct input){.in = in, .budget = b, .kind = kind};
+    *out = (struct input){.in = *in, .budget = b, .kind = kind};
     ffmpeg_start();
     const char *name = demuxer_name(kind);
     const AVInputFormat *demuxer = name ? av_find_input_format(name) : NULL;
@@ -175,6 +227,9 @@ int input_open(struct input *out, const struct media_input *in, enum media_kind 
                     in->name, kind_name(kind));
     }
     int rc = container_check(kind, in, b, err);
+    if (rc == 0) {
+        rc = leave_out_tags(out, err);
+    }
     if (rc == 0) {
         rc = make_format(out, err);
     }
@@ -207,7 +262,7 @@ int input_next(struct input *in, int track, AVPacket *packet, bool *has_more,
 {
     *has_more = false;
     for (;;) {
-        int rc = media_budget_tick(in->budget, in->at, in->in->size, err);
+        int rc = media_budget_tick(in->budget, in->at, bytes_in_all(in), err);
         if (rc) {
             return rc;
         }
@@ -233,4 +288,5 @@ void input_close(struct input *in)
         av_freep(&in->io->buffer);
     }
     avio_context_free(&in->io);
+    buf_release(&in->prefix);
 }

@@ -57,16 +57,25 @@ static bool is_quicktime(const struct media_input *in)
     return false;
 }
 
-// Where the sound begins behind an ID3v2 tag.
-static size_t id3_end(const struct media_input *in)
+// Where an ID3v2 tag ends that begins here; here, if there is none.
+static size_t tag_end(const struct media_input *in, size_t at)
 {
-    if (in->size < 10 || !has_at(in, 0, "ID3", 3)) {
-        return 0;
+    if (!has_at(in, at, "ID3", 3) || in->size - at < 10) {
+        return at;
     }
-    const uint8_t *d = in->data;
+    const uint8_t *d = in->data + at;
     size_t size = (size_t)(d[6] & 127) << 21 | (size_t)(d[7] & 127) << 14 |
                   (size_t)(d[8] & 127) << 7 | (size_t)(d[9] & 127);
-    return size + 10;
+    return size > in->size - at - 10 ? in->size : at + 10 + size;
+}
+
+size_t kind_tags_end(const struct media_input *in)
+{
+    size_t at = 0;
+    for (size_t next = tag_end(in, at); next != at; next = tag_end(in, at)) {
+        at = next;
+    }
+    return at;
 }
 
 // An MPEG audio frame: 11 bits of sync, then a version, layer and bit rate that exist.
@@ -123,7 +132,7 @@ enum media_kind kind_of(const struct media_input *in)
     if (is_quicktime(in)) {
         return KIND_MP4;
     }
-    size_t at = id3_end(in);
+    size_t at = kind_tags_end(in);
     if (at > 0 && has_at(in, at, "fLaC", 4)) {
         return KIND_FLAC;
     }
