@@ -273,7 +273,8 @@ static int begin_data(struct wav_stream *w, struct carat_error *err)
     w->state = size > 0 ? WAV_DATA : WAV_DONE;
     if (w->file_size != UINT64_MAX) {
         const uint64_t there = w->file_size - w->at;
-        const double seconds = (double)(size < there ? size : there) / (double)w->block / w->rate;
+        const uint64_t blocks = (size < there ? size : there) / w->block;
+        const double seconds = (double)blocks / w->rate;
         int rc = media_check_seconds(w->budget, seconds, err);
         if (rc) {
             return rc;
