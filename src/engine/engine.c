@@ -335,10 +335,12 @@ int engine_session_options(struct carat_session_options *out, const struct model
 }
 
 struct span_rule engine_span_rule(const struct carat_session_options *o,
+                                  const struct model_config *config,
                                   const struct projector *projector)
 {
     size_t rows = o->prefill_chunk;
-    if (projector && projector->has_vision && rows < SPAN_PICTURE_TOKENS) {
+    if (projector && projector->has_vision && config->pictures_see_ahead &&
+        rows < SPAN_PICTURE_TOKENS) {
         rows = SPAN_PICTURE_TOKENS;
     }
     if (projector && projector->has_audio && o->sound_sees_ahead && rows < SPAN_SOUND_TOKENS) {
@@ -348,6 +350,7 @@ struct span_rule engine_span_rule(const struct carat_session_options *o,
         .projector = projector,
         .chunk = o->prefill_chunk,
         .rows_max = rows < o->context_max ? rows : o->context_max,
+        .pictures_see_ahead = config->pictures_see_ahead,
         .sound_sees_ahead = o->sound_sees_ahead,
     };
 }
@@ -403,7 +406,7 @@ static int estimate(struct carat_memory *out, const struct estimate_input *in,
     if (rc) {
         return rc;
     }
-    struct span_rule rule = engine_span_rule(&o, projector_or_null(in->projector));
+    struct span_rule rule = engine_span_rule(&o, in->config, projector_or_null(in->projector));
     struct kv_options kv_options = engine_kv_options(&o, rule.rows_max);
     rc = kv_cache_size(&kv, in->config, in->weights, &kv_options, err);
     if (rc) {

@@ -57,7 +57,7 @@ int carat_session_new(struct carat_session **out, struct carat_engine *engine,
     if (rc) {
         goto out;
     }
-    s->rule = engine_span_rule(&s->options, engine->decoder.projector);
+    s->rule = engine_span_rule(&s->options, &engine->config, engine->decoder.projector);
     rc = make_timeline(s, err);
     if (rc) {
         goto out;

@@ -68,7 +68,7 @@ int span_check(const struct projector *projector, const struct soft_span *span,
 
 static bool is_block(const struct span_rule *rule, const struct prompt_span *span)
 {
-    return span->kind == SOFT_IMAGE || rule->sound_sees_ahead;
+    return span->kind == SOFT_IMAGE ? rule->pictures_see_ahead : rule->sound_sees_ahead;
 }
 
 static struct soft_span whole(const struct prompt_span *span)

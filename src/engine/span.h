@@ -13,13 +13,15 @@
 // What a session goes by.
 struct span_rule {
     const struct projector *projector;
-    size_t chunk;          // tokens evaluated together
-    size_t rows_max;       // the same where a span would be cut
-    bool sound_sees_ahead; // a span of sound is a block, as every picture is
+    size_t chunk;            // tokens evaluated together
+    size_t rows_max;         // the same where a span would be cut
+    bool pictures_see_ahead; // a picture is a block, and
+    bool sound_sees_ahead;   // a span of sound
 };
 
 // projector may be NULL.
 struct span_rule engine_span_rule(const struct carat_session_options *options,
+                                  const struct model_config *config,
                                   const struct projector *projector);
 
 // Whether the projections fit such a span: errors name what is in the way.

@@ -34,10 +34,11 @@ struct model_config {
     bool is_unified; // 12B architecture, without encoders
     uint32_t n_layers;
     uint32_t hidden_size;
-    uint32_t n_heads;     // query heads, the same in every layer
-    uint32_t context_max; // positions
-    uint32_t window;      // sliding window, in tokens, the token itself included
-    uint32_t n_vocab;     // rows of the embedding
+    uint32_t n_heads;        // query heads, the same in every layer
+    uint32_t context_max;    // positions
+    uint32_t window;         // sliding window, in tokens, the token itself included
+    uint32_t n_vocab;        // rows of the embedding
+    bool pictures_see_ahead; // soft tokens of a picture see each other in sliding layers
     float norm_eps;
     float softcap; // of the logits; 0: none
     double rope_theta_full;

@@ -305,6 +305,7 @@ int config_read_gguf(struct model_config *c, const struct source *source, struct
     }
     c->norm_eps = (float)eps;
     c->softcap = (float)softcap;
+    c->pictures_see_ahead = true; // no key says it; all members with such layer shapes do
     c->is_unified = true;
     for (uint32_t i = 0; rc == 0 && i < c->n_layers; i++) {
         c->is_unified = c->is_unified && (c->layers[i].is_sliding || c->layers[i].n_kv_heads == 1);

@@ -267,6 +267,21 @@ static int json_rope(struct model_config *c, struct json_keys *k, struct carat_e
     return 0;
 }
 
+// model.md section 4.4. A file that does not say is taken as the published ones are.
+static int json_sight(struct model_config *c, struct json_keys *k, struct carat_error *err)
+{
+    const struct json_value *v = json_at(k->doc, json_path(k, "use_bidirectional_attention"));
+    bool is_off = json_kind(v) == JSON_NULL || (json_kind(v) == JSON_BOOL && !json_bool(v));
+    struct slice text = json_string(v);
+    if (!is_off && json_kind(v) != JSON_ABSENT && !slice_is(text, "vision")) {
+        return fail(err, CARAT_E_UNSUPPORTED, "%s: %s: expected \"vision\" or null, found %s%.*s",
+                    k->file, k->path, text.size > 0 ? "" : json_kind_name(json_kind(v)),
+                    (int)(text.size > 64 ? 64 : text.size), text.size > 0 ? text.data : "");
+    }
+    c->pictures_see_ahead = !is_off;
+    return 0;
+}
+
 // An id or a list of ids.
 static int json_ids(struct id_list *list, const struct json_value *value, const char *file,
                     const char *key, struct carat_error *err)
@@ -359,6 +374,9 @@ int config_read_json(struct model_config *c, const struct source *source, struct
     }
     if (rc == 0) {
         rc = json_rope(c, &k, err);
+    }
+    if (rc == 0) {
+        rc = json_sight(c, &k, err);
     }
     if (rc == 0) {
         rc = json_generation(c, &k, source, err);

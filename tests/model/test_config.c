@@ -187,11 +187,44 @@ static void test_wrong_config_json_is_refused(void **state)
         {"\"sliding_attention\",", "\"strange_attention\",", "strange_attention"},
         {"\"rms_norm_eps\": 1e-06,\n  \"rope", "\"rms_norm_eps\": \"x\",\n  \"rope",
          "rms_norm_eps"},
+        {"\"use_bidirectional_attention\": \"vision\"", "\"use_bidirectional_attention\": \"all\"",
+         "found all"},
+        {"\"use_bidirectional_attention\": \"vision\"", "\"use_bidirectional_attention\": 1",
+         "use_bidirectional_attention"},
         {"\"hidden_activation\": \"gelu", "\"hidden_activation\": \"relu", "relu"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         write_changed_config(cases[i].from, cases[i].to);
         expect_refusal(scratch, cases[i].want);
+    }
+}
+
+// What stands for the rule of published models, and what switches it off.
+static void test_pictures_see_ahead_as_the_file_says(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *to;
+        bool expected;
+    } cases[] = {
+        {"\"use_bidirectional_attention\": \"vision\"", true},
+        {"\"unknown\": 0", true},
+        {"\"use_bidirectional_attention\": null", false},
+        {"\"use_bidirectional_attention\": false", false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct source *source = NULL;
+        struct model_config c = {0};
+        struct weights w = {0};
+        struct carat_error err = {0};
+        write_changed_config("\"use_bidirectional_attention\": \"vision\"", cases[i].to);
+        if (read_model(&c, &w, scratch, &source, &err)) {
+            fail_msg("%s", err.text);
+        }
+        assert_int_equal(c.pictures_see_ahead, cases[i].expected);
+        weights_release(&w);
+        config_release(&c);
+        source_close(source);
     }
 }
 
@@ -252,6 +285,7 @@ int main(void)
         cmocka_unit_test(test_gguf_is_read),
         cmocka_unit_test(test_frequencies_have_the_published_values),
         cmocka_unit_test(test_wrong_config_json_is_refused),
+        cmocka_unit_test(test_pictures_see_ahead_as_the_file_says),
         cmocka_unit_test(test_wrong_gguf_is_refused),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
