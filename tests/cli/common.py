@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of the commands share: running the program as a user would."""
 import os
+import pty
+import re
+import select
+import signal
 import struct
 import subprocess
 import tempfile
+import time
 import unittest
 
 CARAT = os.environ["CARAT"]
@@ -52,6 +57,59 @@ class CommandTest(unittest.TestCase):
         self.assertTrue(lines[0].startswith("carat: "), result.err)
         for word in words:
             self.assertIn(word, result.err)
+
+
+class Terminal:
+    """The program on a terminal of its own."""
+
+    def __init__(self, *args):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ["TERM"] = "xterm"
+            # libedit never frees the names of functions that are added to it.
+            os.environ["LSAN_OPTIONS"] = "detect_leaks=0"
+            os.execv(CARAT, [CARAT, *args])
+        self.seen = ""
+
+    def wait_for(self, pattern, seconds=30):
+        """Reads until the pattern comes; what came before it is forgotten."""
+        end = time.monotonic() + seconds
+        while not (found := re.search(pattern, self.seen)):
+            ready, _, _ = select.select([self.fd], [], [], max(0, end - time.monotonic()))
+            if not ready:
+                raise AssertionError(f"no {pattern!r} in {self.seen!r}")
+            try:
+                self.seen += os.read(self.fd, 65536).decode("utf-8", "replace")
+            except OSError:
+                raise AssertionError(f"ended before {pattern!r}: {self.seen!r}") from None
+        before = self.seen[:found.end()]
+        self.seen = self.seen[found.end():]
+        return before
+
+    def wait_for_prompt(self):
+        self.wait_for(r"\n(\x1b\[\?2004h)?> ")  # the sequence asks to mark what is pasted
+        time.sleep(0.2)  # the editor takes over the keyboard just after it has shown the prompt
+
+    def send(self, text):
+        os.write(self.fd, text.encode("utf-8"))
+
+    def exit_code(self):
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            ready, _, _ = select.select([self.fd], [], [], 0.05)
+            if ready:
+                try:
+                    self.seen += os.read(self.fd, 65536).decode("utf-8", "replace")
+                except OSError:
+                    pass
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                os.close(self.fd)
+                code = os.waitstatus_to_exitcode(status)
+                return code if code == 0 else f"{code}: {self.seen}"
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        raise AssertionError(f"still running: {self.seen!r}")
 
 
 def stop_biases():

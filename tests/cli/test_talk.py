@@ -2,15 +2,12 @@
 """run and chat on the demonstration model."""
 import json
 import os
-import pty
-import re
-import select
 import signal
 import subprocess
 import time
 import unittest
 
-from common import CARAT, DEMO, CommandTest, carat, stop_biases
+from common import CARAT, DEMO, CommandTest, Terminal, carat, stop_biases
 
 GREEDY = ["--temperature", "0"]
 
@@ -209,59 +206,6 @@ class ChatByPipe(CommandTest):
     def test_lines_join_at_a_backslash(self):
         joined = carat("chat", *GREEDY, "--json", stdin="Hello\\\nthere\n")
         self.assertEqual(len(joined.out.splitlines()), 1)
-
-
-class Terminal:
-    """The program on a terminal of its own."""
-
-    def __init__(self, *args):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.environ["TERM"] = "xterm"
-            # libedit never frees the names of functions that are added to it.
-            os.environ["LSAN_OPTIONS"] = "detect_leaks=0"
-            os.execv(CARAT, [CARAT, *args])
-        self.seen = ""
-
-    def wait_for(self, pattern, seconds=30):
-        """Reads until the pattern comes; what came before it is forgotten."""
-        end = time.monotonic() + seconds
-        while not (found := re.search(pattern, self.seen)):
-            ready, _, _ = select.select([self.fd], [], [], max(0, end - time.monotonic()))
-            if not ready:
-                raise AssertionError(f"no {pattern!r} in {self.seen!r}")
-            try:
-                self.seen += os.read(self.fd, 65536).decode("utf-8", "replace")
-            except OSError:
-                raise AssertionError(f"ended before {pattern!r}: {self.seen!r}") from None
-        before = self.seen[:found.end()]
-        self.seen = self.seen[found.end():]
-        return before
-
-    def wait_for_prompt(self):
-        self.wait_for(r"\n(\x1b\[\?2004h)?> ")  # the sequence asks to mark what is pasted
-        time.sleep(0.2)  # the editor takes over the keyboard just after it has shown the prompt
-
-    def send(self, text):
-        os.write(self.fd, text.encode("utf-8"))
-
-    def exit_code(self):
-        end = time.monotonic() + 30
-        while time.monotonic() < end:
-            ready, _, _ = select.select([self.fd], [], [], 0.05)
-            if ready:
-                try:
-                    self.seen += os.read(self.fd, 65536).decode("utf-8", "replace")
-                except OSError:
-                    pass
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                os.close(self.fd)
-                code = os.waitstatus_to_exitcode(status)
-                return code if code == 0 else f"{code}: {self.seen}"
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        raise AssertionError(f"still running: {self.seen!r}")
 
 
 class ChatOnATerminal(CommandTest):
