@@ -36,7 +36,7 @@ struct prompt_span {
     uint32_t width, height;
     float *samples; // SOFT_AUDIO
     size_t n_samples;
-    uint64_t key; // of the whole content and its dimensions
+    uint64_t key; // of the whole content, a picture's dimensions included
     bool is_open; // the sound goes on: the prompt ends here
 };
 // What soft token i of a span is called where each sees the whole span: never 0.

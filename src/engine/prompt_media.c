@@ -25,22 +25,6 @@ uint64_t span_key(const struct prompt_span *span, size_t i)
     return nonzero(hash_u64(&h));
 }
 
-static uint64_t content_key(const struct prompt_span *span)
-{
-    struct hash h;
-    hash_init(&h, NULL);
-    if (span->kind == SOFT_IMAGE) {
-        hash_add(&h, span->pixels, (size_t)span->width * span->height * 3);
-    } else {
-        hash_add(&h, span->samples, span->n_samples * sizeof(float));
-    }
-    hash_add_u64(&h, (uint64_t)span->kind);
-    hash_add_u64(&h, span->width);
-    hash_add_u64(&h, span->height);
-    hash_add_u64(&h, span->n_samples);
-    return hash_u64(&h);
-}
-
 // A frame of sound alone, so that a recording and a longer one share their beginning. The last
 // frame is filled with zeros, as the model sees it.
 static uint64_t frame_key(const struct prompt_span *span, size_t i)
@@ -54,6 +38,35 @@ static uint64_t frame_key(const struct prompt_span *span, size_t i)
     hash_init(&h, NULL);
     hash_add(&h, frame, sizeof(frame));
     return nonzero(hash_u64(&h));
+}
+
+static uint64_t picture_key(const struct prompt_span *span)
+{
+    struct hash h;
+    hash_init(&h, NULL);
+    hash_add(&h, span->pixels, (size_t)span->width * span->height * 3);
+    hash_add_u64(&h, span->width);
+    hash_add_u64(&h, span->height);
+    return hash_u64(&h);
+}
+
+// Sets the span's key and those of its positions.
+static void set_keys(struct prompt_span *span, uint64_t *keys)
+{
+    if (span->kind == SOFT_IMAGE) {
+        span->key = picture_key(span);
+        for (size_t i = 0; i < span->n; i++) {
+            keys[i] = span_key(span, i);
+        }
+        return;
+    }
+    struct hash h;
+    hash_init(&h, NULL);
+    for (size_t i = 0; i < span->n; i++) {
+        keys[i] = frame_key(span, i);
+        hash_add_u64(&h, keys[i]);
+    }
+    span->key = hash_u64(&h);
 }
 
 // ------------------------------------------------------------------------------------------ spans
@@ -177,10 +190,7 @@ int prompt_add_run(struct carat_prompt *p, const struct carat_engine *engine, si
     if (rc) {
         return rc;
     }
-    span.key = content_key(&span);
-    for (size_t i = 0; i < n; i++) {
-        p->keys[first + i] = span.kind == SOFT_AUDIO ? frame_key(&span, i) : span_key(&span, i);
-    }
+    set_keys(&span, p->keys + first);
     p->spans[p->n_spans++] = span;
     return 0;
 }

@@ -144,7 +144,8 @@ uint64_t span_key_at(const struct span_rule *rule, const struct carat_prompt *p,
         return 0;
     }
     // A frame's own key says too little where it depends on what comes after it.
-    return is_block(rule, span) ? span_key(span, position - span->first) : p->keys[position];
+    bool is_seen_through = span->kind == SOFT_AUDIO && is_block(rule, span);
+    return is_seen_through ? span_key(span, position - span->first) : p->keys[position];
 }
 
 size_t span_block_begin(const struct span_rule *rule, const struct carat_prompt *p, size_t position)
