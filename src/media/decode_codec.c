@@ -209,6 +209,11 @@ int codec_open(struct codec *out, enum AVCodecID id, const AVCodecParameters *pa
     if (status >= 0) {
         set_up(out, n_threads);
         // For JPEG the transform of libjpeg; films were recorded with the libraries' own.
+        // Check sums, where there are any. TIFF would be refused for tags that nobody needs.
+        if ((!parameters && id != AV_CODEC_ID_TIFF) || id == AV_CODEC_ID_FLAC) {
+            out->context->err_recognition =
+                AV_EF_CRCCHECK | AV_EF_BITSTREAM | AV_EF_BUFFER | AV_EF_EXPLODE;
+        }
         out->context->idct_algo = parameters ? FF_IDCT_AUTO : FF_IDCT_INT;
         status = avcodec_open2(out->context, decoder, NULL);
     }

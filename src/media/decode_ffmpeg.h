@@ -30,7 +30,8 @@ struct input {
     enum media_kind kind;
     AVFormatContext *format;
     AVIOContext *io;
-    size_t at; // of the next byte to be read
+    size_t at;       // of the next byte to be read
+    bool ends_early; // a WAV whose header promises more samples
 };
 // kind must be one of a sound or film. Checks the file's frame first (container_check).
 int input_open(struct input *out, const struct media_input *in, enum media_kind kind,

@@ -186,6 +186,7 @@ static int shorten_wav(struct input *in, struct carat_error *err)
             uint64_t left = size - at;
             in->in.data = d + at;
             in->in.size = (size_t)(n + 8 < left ? n + 8 : left);
+            in->ends_early = n + 8 > left && n != UINT32_MAX;
             return buf_status(&in->prefix, err);
         }
         bool is_kept = memcmp(d + at, "fmt ", 4) == 0 || memcmp(d + at, "fact", 4) == 0;

@@ -28,7 +28,8 @@ struct reader {
     char format[32];
     float *samples; // a piece, interleaved
     size_t sample_capacity;
-    uint64_t n_samples; // so far, per channel
+    uint64_t n_samples;  // so far, per channel
+    int64_t packet_time; // of all packets, in the track's time base
     uint64_t n_good;
     uint64_t n_bad;
 };
@@ -214,6 +215,9 @@ static int read_track(struct reader *r, struct carat_error *err)
     while (rc == 0 && has_more) {
         rc = input_next(&r->input, r->track, packet, &has_more, err);
         if (rc == 0) {
+            int64_t left = INT64_MAX - r->packet_time;
+            r->packet_time +=
+                packet->duration > 0 && packet->duration < left ? packet->duration : 0;
             rc = decode_packet(r, has_more ? packet : NULL, err);
         }
         av_packet_unref(packet);
@@ -222,21 +226,21 @@ static int read_track(struct reader *r, struct carat_error *err)
     return rc;
 }
 
-// A header that promises more than came: the file was cut off, or lies.
+// A header that promises more than came: the file was cut off, or lies. MP3 counts frames (Xing's
+// header), FLAC samples; of other formats the container was looked at before.
 static int check_whole(const struct reader *r, struct carat_error *err)
 {
     const AVStream *s = r->input.format->streams[r->track];
-    if (r->n_samples == 0 && r->rate == 0) {
+    if (r->rate == 0) {
         return fail(err, CARAT_E_FORMAT, "%s: the sound track is empty", r->codec.name);
     }
-    bool tells = r->input.kind == KIND_FLAC || r->input.kind == KIND_MP3;
-    if (!tells || s->duration <= 0 ||
-        r->input.format->duration_estimation_method == AVFMT_DURATION_FROM_BITRATE) {
-        return 0;
-    }
-    double said = (double)s->duration * av_q2d(s->time_base);
-    double came = (double)r->n_samples / (double)r->rate;
-    if (came + 0.1 < said) {
+    bool tells = r->input.kind == KIND_FLAC ||
+                 (r->input.kind == KIND_MP3 &&
+                  r->input.format->duration_estimation_method != AVFMT_DURATION_FROM_BITRATE);
+    double said = s->duration > 0 ? (double)s->duration * av_q2d(s->time_base) : 0;
+    double came = r->input.kind == KIND_FLAC ? (double)r->n_samples / (double)r->rate
+                                             : (double)r->packet_time * av_q2d(s->time_base);
+    if (tells && came + 0.5 / (double)r->rate < said) {
         return fail(err, CARAT_E_FORMAT,
                     "%s: the file ends early: its header says %.2f s of sound, %.2f s are there",
                     r->codec.name, said, came);
@@ -296,6 +300,9 @@ int decode_sound(const struct media_input *in, struct sound_sink *sink, struct m
     }
     if (rc == 0) {
         rc = check_whole(&r, err);
+    }
+    if (rc == 0 && r.input.ends_early) { // as wav.c says it of other WAV files
+        rc = sink->on_note(sink, "the file ends before the samples that its header promises", err);
     }
     codec_close(&r.codec);
     input_close(&r.input);

@@ -232,9 +232,7 @@ static int read_marker(struct jpeg *j, struct carat_error *err)
         j->at++;
     }
     if (j->at == in->size) {
-        // Files that lack their last two bytes are whole otherwise; the decoder says if not.
-        j->is_done = j->n_scans > 0;
-        return j->is_done ? 0 : fail_cut(in, "before a JPEG's picture", err);
+        return fail_cut(in, "JPEG without its end", err);
     }
     unsigned marker = in->data[j->at++];
     if (marker == MARKER_EOI) {
