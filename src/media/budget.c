@@ -42,7 +42,11 @@ int media_budget_tick(struct media_budget *b, uint64_t done, uint64_t total,
         return fail(err, CARAT_E_FULL, "%s: takes longer to decode than the limit of %.0f s",
                     b->name, b->deadline - b->started);
     }
-    if (b->on_progress && !b->on_progress(b->user, "decoding", done, total)) {
+    if (total > 0) {
+        b->done = done;
+        b->total = total;
+    }
+    if (b->on_progress && !b->on_progress(b->user, "decoding", b->done, b->total)) {
         return fail(err, CARAT_E_STOPPED, "%s: decoding was stopped", b->name);
     }
     return 0;

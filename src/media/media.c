@@ -144,7 +144,8 @@ static int bytes_open(struct bytes *f, struct making *mk, struct carat_error *er
         }
         mk->input = (struct media_input){f->map.data, f->map.size, mk->budget->name};
     } else {
-        int rc = os_read_file(&f->read, s->path, max < SIZE_MAX ? (size_t)max : SIZE_MAX, err);
+        f->read.max = max < SIZE_MAX ? (size_t)max : SIZE_MAX;
+        int rc = os_read_file(&f->read, s->path, f->read.max, err);
         if (!rc) {
             rc = media_budget_take(mk->budget, f->read.size, err);
         }

@@ -22,13 +22,15 @@ struct media_budget {
     double started;                   // os_seconds()
     double deadline;                  // the same clock: when decoding must be done
     bool adds_duration;               // the limit on time is the default, which grows with it
-    const char *name;                 // of the input, for messages
-    carat_on_progress on_progress;    // may be NULL
+    uint64_t done;                    // what on_progress was told last
+    uint64_t total;
+    const char *name;              // of the input, for messages
+    carat_on_progress on_progress; // may be NULL
     void *user;
 };
 void media_budget_init(struct media_budget *b, const struct carat_media_source *source,
                        const char *name);
-// Time is up, or on_progress said stop: an error. done and total may be 0: unknown.
+// Time is up, or on_progress said stop: an error. total 0: nothing new to tell.
 int media_budget_tick(struct media_budget *b, uint64_t done, uint64_t total,
                       struct carat_error *err);
 // Before allocating: takes bytes, or says that the limit is reached.

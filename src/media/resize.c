@@ -285,7 +285,7 @@ static int fill_ring(struct resizer *r, uint32_t end, struct media_budget *b,
     const struct media_picture *in = r->in;
     for (; r->ring.end < end; r->ring.end++) {
         if (r->ring.end % TICK_ROWS == 0) {
-            int rc = media_budget_tick(b, r->ring.end, in->height, err);
+            int rc = media_budget_tick(b, 0, 0, err);
             if (rc) {
                 return rc;
             }

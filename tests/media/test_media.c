@@ -121,7 +121,7 @@ static void test_media_refuses_options_that_make_no_sense(void **state)
     s.sample_rate = 0;
     refuse(&s, CARAT_E_ARGUMENT, "sample_rate");
     s = sound(1);
-    s.segment_seconds = NAN;
+    s.segment_seconds = (double)NAN;
     refuse(&s, CARAT_E_ARGUMENT, "segment_seconds");
     s = sound(1);
     s.limits.seconds_max = -1;
@@ -139,7 +139,7 @@ static void test_media_refuses_options_that_make_no_sense(void **state)
     s.frames_per_second = -1;
     refuse(&s, CARAT_E_ARGUMENT, "frames_per_second");
     s = film(2);
-    s.pixel_seconds = (const double[]){0, NAN};
+    s.pixel_seconds = (const double[]){0, (double)NAN};
     refuse(&s, CARAT_E_ARGUMENT, "time of frame 1");
 }
 

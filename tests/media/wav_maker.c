@@ -4,7 +4,7 @@
 void wav_put(struct buf *out, uint64_t value, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++) {
-        buf_addc(out, (char)(unsigned char)(value >> (8 * i)));
+        buf_addc(out, i < 8 ? (char)(unsigned char)(value >> (8 * i)) : 0);
     }
 }
 
