@@ -9,6 +9,8 @@
 #include "base/mem.h"
 #include "media/decode_ffmpeg.h"
 
+#define ROUNDING_PIXELS (64 * 65536)
+
 // ------------------------------------------------------------------------------------- log
 
 // The last error of this thread: the only way to learn what a decoder passed over.
@@ -88,7 +90,7 @@ static bool memory_take(struct codec_memory *m, uint64_t bytes)
     uint64_t used = atomic_fetch_add(&m->used, bytes) + bytes;
     if (used > atomic_load(&m->max)) {
         atomic_fetch_sub(&m->used, bytes);
-        atomic_store(&m->is_over, true);
+        atomic_store(&m->failure, CARAT_E_FULL);
         return false;
     }
     return true;
@@ -120,6 +122,9 @@ static int get_buffer(AVCodecContext *context, AVFrame *frame, int flags)
         return AVERROR(ENOMEM);
     }
     struct held *h = mem_new(sizeof(*h), NULL);
+    if (!h) {
+        atomic_store(&memory->failure, CARAT_E_MEMORY);
+    }
     int status = h ? avcodec_default_get_buffer2(context, frame, flags) : AVERROR(ENOMEM);
     if (status < 0) {
         mem_free(h);
@@ -169,8 +174,9 @@ static void say_thread_safe(AVCodecContext *context)
 static void set_up(struct codec *c, int n_threads)
 {
     AVCodecContext *x = c->context;
+    // The libraries count rows rounded up; what they let through is checked again, frame by frame.
     uint64_t pixels_max = c->budget->limits.pixels_max;
-    x->max_pixels = pixels_max < INT64_MAX ? (int64_t)pixels_max : INT64_MAX;
+    x->max_pixels = pixels_max < INT64_MAX / 2 ? (int64_t)pixels_max + ROUNDING_PIXELS : INT64_MAX;
     x->thread_count = n_threads;
     x->opaque = c->memory;
     x->get_buffer2 = get_buffer;
@@ -226,17 +232,26 @@ out:
     return rc;
 }
 
-static int codec_error(struct codec *c, int status, struct carat_error *err)
+int codec_fail(struct codec *c, int av_status, const char *what, struct carat_error *err)
 {
-    if (atomic_load(&c->memory->is_over)) {
+    int failure = atomic_load(&c->memory->failure);
+    if (failure == CARAT_E_FULL) {
         return fail(err, CARAT_E_FULL,
                     "%s: decoding needs more than the limit of %llu MiB of memory", c->name,
                     (unsigned long long)(c->budget->limits.memory_max >> 20));
     }
+    if (failure == CARAT_E_MEMORY) {
+        return fail(err, CARAT_E_MEMORY, "%s: out of memory", c->name);
+    }
     int rc = media_budget_tick(c->budget, 0, 0, err);
+    return rc ? rc : ffmpeg_fail(err, CARAT_E_FORMAT, av_status, c->name, what);
+}
+
+static int codec_error(struct codec *c, int status, struct carat_error *err)
+{
     char what[96];
     snprintf(what, sizeof(what), "damaged or cut off (%s)", avcodec_get_name(c->context->codec_id));
-    return rc ? rc : ffmpeg_fail(err, CARAT_E_FORMAT, status, c->name, what);
+    return codec_fail(c, status, what, err);
 }
 
 int codec_send(struct codec *c, const AVPacket *packet, struct carat_error *err)

@@ -49,7 +49,8 @@ void input_close(struct input *in); // takes zeroed memory
 struct codec_memory {
     _Atomic uint64_t used;
     _Atomic uint64_t max;
-    atomic_bool is_over;
+    atomic_int
+        failure; // CARAT_E_FULL or CARAT_E_MEMORY: why a frame got no memory; decoders hide it
 };
 struct codec {
     AVCodecContext *context;
@@ -66,6 +67,8 @@ int codec_open(struct codec *out, enum AVCodecID id, const AVCodecParameters *pa
 int codec_send(struct codec *c, const AVPacket *packet, struct carat_error *err);
 // The next decoded frame in c->frame; *has_frame false when the decoder wants another packet.
 int codec_receive(struct codec *c, bool *has_frame, struct carat_error *err);
+// What went wrong with a frame that is damaged or did not come.
+int codec_fail(struct codec *c, int av_status, const char *what, struct carat_error *err);
 void codec_close(struct codec *c); // takes zeroed memory
 
 // A still AVIF, where libheif is not there to read it.

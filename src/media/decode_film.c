@@ -15,6 +15,7 @@
 
 #define DECODER_THREADS_MAX 4
 #define FPS_UNKNOWN         24
+#define BAD_FRAMES_MAX      64 // that one packet brings to light
 
 // A packet of the picture track, in the order of the file.
 struct film_packet {
@@ -371,8 +372,7 @@ static int hand_over(struct film_reader *r, size_t rank, struct carat_error *err
     }
     if (rank > r->frames[r->next] || (frame->flags & AV_FRAME_FLAG_CORRUPT) ||
         frame->decode_error_flags) {
-        return ffmpeg_fail(err, CARAT_E_FORMAT, AVERROR_INVALIDDATA, r->codec.name,
-                           "a frame is damaged or missing");
+        return codec_fail(&r->codec, AVERROR_INVALIDDATA, "a frame is damaged or missing", err);
     }
     int rc = show(r->film, frame, err);
     while (rc == 0 && r->next < r->n && r->frames[r->next] == rank) {
@@ -384,11 +384,15 @@ static int hand_over(struct film_reader *r, size_t rank, struct carat_error *err
 
 static int receive_all(struct film_reader *r, struct carat_error *err)
 {
-    for (;;) {
+    for (int n_bad = 0;;) {
         bool has_frame = false;
-        int rc = codec_receive(&r->codec, &has_frame, err);
+        struct carat_error bad = {0};
+        int rc = codec_receive(&r->codec, &has_frame, &bad);
+        if (rc == CARAT_E_FORMAT && n_bad++ < BAD_FRAMES_MAX) {
+            continue;
+        }
         if (rc || !has_frame) {
-            return rc;
+            return rc ? fail(err, rc, "%s", bad.text) : 0;
         }
         const AVFrame *frame = r->codec.frame;
         bool has_rank = r->film->has_times && frame->pts >= 0;
@@ -418,7 +422,8 @@ static size_t start_of(const struct film *f, size_t rank)
     return 0;
 }
 
-// A packet that cannot be decoded matters when a wanted frame does not come out.
+// A packet that cannot be decoded matters when a wanted frame does not come out. With several
+// threads its error comes with a later frame.
 static int feed(struct film_reader *r, AVPacket *packet, size_t rank, struct carat_error *err)
 {
     struct carat_error bad = {0};
@@ -476,8 +481,7 @@ static int drain(struct film_reader *r, struct carat_error *err)
     int rc = codec_send(&r->codec, NULL, err);
     rc = rc ? rc : receive_all(r, err);
     if (rc == 0 && r->next < r->n) {
-        rc = ffmpeg_fail(err, CARAT_E_FORMAT, AVERROR_INVALIDDATA, r->codec.name,
-                         "a frame cannot be decoded");
+        rc = codec_fail(&r->codec, AVERROR_INVALIDDATA, "a frame cannot be decoded", err);
     }
     return rc;
 }

@@ -31,12 +31,15 @@ struct heif {
 
 static int heif_fail(struct carat_error *err, const struct media_input *in, struct heif_error e)
 {
-    enum carat_status status =
-        e.code == heif_error_Memory_allocation_error ? CARAT_E_MEMORY
-        : e.code == heif_error_Unsupported_filetype || e.code == heif_error_Unsupported_feature
-            ? CARAT_E_UNSUPPORTED
-        : e.subcode == heif_suberror_Security_limit_exceeded ? CARAT_E_FULL
-                                                             : CARAT_E_FORMAT;
+    enum carat_status status = CARAT_E_FORMAT;
+    if (e.subcode == heif_suberror_Security_limit_exceeded) {
+        status = CARAT_E_FULL;
+    } else if (e.code == heif_error_Memory_allocation_error) {
+        status = CARAT_E_MEMORY;
+    } else if (e.code == heif_error_Unsupported_filetype ||
+               e.code == heif_error_Unsupported_feature) {
+        status = CARAT_E_UNSUPPORTED;
+    }
     return fail(err, status, "%s: libheif: %s", in->name,
                 e.message ? e.message : "no reason given");
 }

@@ -69,7 +69,7 @@ static int decode_bytes(struct codec *c, const struct picture_header *h, struct 
     }
     if (rc == 0 && (!has_frame || ffmpeg_has_errors() || c->frame->decode_error_flags ||
                     (c->frame->flags & AV_FRAME_FLAG_CORRUPT))) {
-        rc = ffmpeg_fail(err, CARAT_E_FORMAT, 0, c->name, "damaged or cut off");
+        rc = codec_fail(c, 0, "damaged or cut off", err);
     }
     return rc;
 }
