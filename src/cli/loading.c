@@ -51,7 +51,7 @@ int loaded_open(struct loaded *l, const struct loading_options *options, const s
     l->progress.is_visible = out->errors_are_terminal && !options->is_quiet;
     l->progress.is_bytes = true;
     l->prefill_progress.is_visible = l->media_progress.is_visible = l->progress.is_visible;
-    l->media_progress.unit = "units";
+    l->media_progress.is_share = true;
     settings_engine(&engine, options->settings, l->path.data, &l->progress);
     settings_session(&session, options->settings, &l->prefill_progress);
     session.rewind_max = options->rewind_max;

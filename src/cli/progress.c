@@ -25,14 +25,14 @@ static void draw(struct progress *p, uint64_t done, uint64_t total, double now)
 
     double rate = (double)(done - p->first) / (now - p->started);
     double left = rate > 0 ? (double)(total - done) / rate : 0;
-    char speed[48];
+    char speed[48] = "";
     if (p->is_bytes) {
-        snprintf(speed, sizeof(speed), "%s/s", size_text((uint64_t)rate).text);
-    } else {
-        snprintf(speed, sizeof(speed), "%.0f %s/s", rate, p->unit ? p->unit : "tokens");
+        snprintf(speed, sizeof(speed), "  %s/s", size_text((uint64_t)rate).text);
+    } else if (!p->is_share) {
+        snprintf(speed, sizeof(speed), "  %.0f tokens/s", rate);
     }
-    fprintf(stderr, "\r\033[K%s [%s] %3.0f%%  %s  %.0f:%02.0f left", p->what, bar, share * 100,
-            speed, floor(left / 60), floor(fmod(left, 60)));
+    fprintf(stderr, "\r\033[K%s [%s] %3.0f%%%s  %.0f:%02.0f left", p->what, bar, share * 100, speed,
+            floor(left / 60), floor(fmod(left, 60)));
     fflush(stderr);
     p->drawn = now;
     p->is_drawn = true;

@@ -7,9 +7,9 @@
 #include "cli/output.h"
 
 struct progress {
-    bool is_visible; // standard error is a terminal and nobody asked for quiet
-    bool is_bytes;   // else tokens, or whatever `unit` says
-    const char *unit;
+    bool is_visible;  // standard error is a terminal and nobody asked for quiet
+    bool is_bytes;    // else tokens,
+    bool is_share;    // or something whose speed means nothing to anybody
     const char *what; // of the last report; a new one starts a new bar
     double started, drawn;
     uint64_t first; // done at the first report
