@@ -68,6 +68,11 @@ int kind_refuse(const struct media_input *in, const char *wanted, struct carat_e
 // for print, are always stored inverted, as Adobe's programs do.
 enum colour_ink { INK_NONE, INK_RGB, INK_CMYK, INK_YCCK };
 
+// What the coefficients of a JPEG are multiples of, for each component; [0] all zero: not known.
+struct jpeg_quanta {
+    uint16_t values[4][64]; // [component], rows of the block
+};
+
 // What a picture's headers say; found without decoding. The decoder gets a copy of the file with
 // nothing but what the picture needs: texts and profiles may be bombs of their own, and versions of
 // the libraries differ in what they make of them.
@@ -78,6 +83,7 @@ struct picture_header {
     uint32_t top;
     unsigned orientation; // 1..8
     enum colour_ink ink;
+    struct jpeg_quanta quanta;
     uint64_t decoder_bytes; // that a decoder holds beside the picture itself
     struct buf bytes; // for the decoder, with PICTURE_PADDING zero bytes that bytes.size leaves out
 };
@@ -95,6 +101,20 @@ int fail_cut(const struct media_input *in, const char *where, struct carat_error
 
 // Orientation (1..8) in a TIFF structure, as EXIF has it; 1 when there is none that makes sense.
 unsigned exif_orientation(const uint8_t *data, size_t size);
+
+// --------------------------------------------------------------------------- jpeg_blocks.c
+
+// A component as it was decoded, in whole blocks: what lies beyond width and height counts, as far
+// as there is memory.
+struct jpeg_plane {
+    uint8_t *pixels;
+    size_t size; // bytes from pixels on
+    ptrdiff_t stride;
+    uint32_t width;
+    uint32_t height;
+    const uint16_t *quanta; // [64]
+};
+int jpeg_restore(const struct jpeg_plane *p, struct media_budget *b, struct carat_error *err);
 
 // ---------------------------------------------------------------------------- container.c
 

@@ -301,3 +301,34 @@ int frame_to_picture(struct media_picture *out, const AVFrame *frame, struct col
     *out = p;
     return 0;
 }
+
+// The decoder still holds the frame, but is asked for nothing more.
+int frame_restore_jpeg(AVFrame *frame, const struct jpeg_quanta *quanta, struct media_budget *b,
+                       struct carat_error *err)
+{
+    struct layout l;
+    int rc = look_at(&l, frame, b->name, err);
+    if (rc || !l.is_bytes || quanta->values[0][0] == 0) {
+        return rc;
+    }
+    for (int i = 0; i < l.desc->nb_components && rc == 0; i++) {
+        const AVComponentDescriptor *c = &l.desc->comp[i];
+        const AVBufferRef *memory = av_frame_get_plane_buffer(frame, c->plane);
+        bool is_chroma = l.is_yuv && (i == 1 || i == 2);
+        unsigned log2_x = is_chroma ? l.desc->log2_chroma_w : 0;
+        unsigned log2_y = is_chroma ? l.desc->log2_chroma_h : 0;
+        if (!memory || c->step != 1 || frame->linesize[c->plane] <= 0) {
+            return 0;
+        }
+        struct jpeg_plane p = {
+            .pixels = frame->data[c->plane],
+            .size = memory->size - (size_t)(frame->data[c->plane] - memory->data),
+            .stride = frame->linesize[c->plane],
+            .width = (l.width + (1u << log2_x) - 1) >> log2_x,
+            .height = (l.height + (1u << log2_y) - 1) >> log2_y,
+            .quanta = quanta->values[i],
+        };
+        rc = jpeg_restore(&p, b, err);
+    }
+    return rc;
+}

@@ -110,6 +110,9 @@ static int decode_with_header(struct media_picture *out, enum media_kind kind,
     if (rc == 0) {
         rc = decode_bytes(&c, h, err);
     }
+    if (rc == 0 && kind == KIND_JPEG) {
+        rc = frame_restore_jpeg(c.frame, &h->quanta, b, err);
+    }
     if (rc == 0) {
         rc = frame_to_picture(out, c.frame, rule_of(kind, h), blends_alpha, b, err);
     }

@@ -17,7 +17,7 @@ enum {
     MARKER_SOI = 0xd8,
     MARKER_EOI = 0xd9,
     MARKER_SOS = 0xda,
-    MARKER_DNL = 0xdc,
+    MARKER_DQT = 0xdb,
     MARKER_APP0 = 0xe0,
     MARKER_APP1 = 0xe1,
     MARKER_APP14 = 0xee,
@@ -26,6 +26,7 @@ enum {
 };
 
 #define COMPONENTS_MAX 4
+#define TABLES_MAX     4
 
 struct jpeg {
     const struct media_input *in;
@@ -34,6 +35,10 @@ struct jpeg {
     unsigned n_scans;
     unsigned n_components;
     uint8_t ids[COMPONENTS_MAX];
+    uint8_t sampling[COMPONENTS_MAX]; // across and down, 4 bits each
+    uint8_t table[COMPONENTS_MAX];    // of quanta
+    uint16_t quanta[TABLES_MAX][64];
+    bool has_late_quanta; // tables behind the first scan: not all blocks have the same
     bool is_progressive;
     bool has_adobe;
     unsigned adobe_transform; // 0: none, 1: YCbCr, 2: YCCK
@@ -137,9 +142,57 @@ static int read_frame_header(struct jpeg *j, unsigned marker, const uint8_t *bod
                     j->in->name, j->n_components);
     }
     for (unsigned i = 0; i < j->n_components; i++) {
-        j->ids[i] = body[6 + 3 * (size_t)i];
+        const uint8_t *component = body + 6 + 3 * (size_t)i;
+        j->ids[i] = component[0];
+        j->sampling[i] = component[1];
+        j->table[i] = component[2] % TABLES_MAX;
     }
     return 0;
+}
+
+// Tables of 64 numbers of 8 or 16 bits, along the zigzag (T.81, figure 5).
+static void read_quanta(struct jpeg *j, const uint8_t *body, size_t size)
+{
+    static const uint8_t zigzag[64] = {
+        0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
+        41, 34, 27, 20, 13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23,
+        30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63};
+    j->has_late_quanta = j->has_late_quanta || j->n_scans > 0;
+    while (size > 0) {
+        size_t width = body[0] >> 4 == 0 ? 1 : 2;
+        uint16_t *table = j->quanta[body[0] % TABLES_MAX];
+        if (size < 1 + 64 * width) {
+            return;
+        }
+        for (size_t i = 0; i < 64; i++) {
+            table[zigzag[i]] = (uint16_t)(width == 1 ? body[1 + i] : big_u16(body + 1 + 2 * i));
+        }
+        body += 1 + 64 * width;
+        size -= 1 + 64 * width;
+    }
+}
+
+// Where decoders hand over the blocks as they are: the first component has one to four blocks for
+// one of each other.
+static void settle_quanta(struct jpeg *j)
+{
+    bool is_known = !j->has_late_quanta;
+    unsigned across = j->sampling[0] >> 4;
+    unsigned down = j->sampling[0] & 15;
+    is_known = is_known && across >= 1 && across <= 2 && down >= 1 && down <= 2;
+    for (unsigned i = 1; i < j->n_components; i++) {
+        unsigned expected = i == 3 ? j->sampling[0] : 0x11;
+        is_known = is_known && j->sampling[i] == expected;
+    }
+    for (unsigned i = 0; i < j->n_components && is_known; i++) {
+        const uint16_t *table = j->quanta[j->table[i]];
+        for (size_t k = 0; k < 64; k++) {
+            is_known = is_known && table[k] > 0;
+        }
+    }
+    for (unsigned i = 0; i < j->n_components && is_known; i++) {
+        memcpy(j->out->quanta.values[i], j->quanta[j->table[i]], sizeof(j->quanta[0]));
+    }
 }
 
 static int count_scan(struct jpeg *j, struct carat_error *err)
@@ -202,6 +255,8 @@ static int read_segment(struct jpeg *j, unsigned marker, struct carat_error *err
         j->has_jfif = j->has_jfif || (size > 7 && memcmp(body, "JFIF", 5) == 0);
     } else if (marker == MARKER_APP14) {
         read_adobe(j, body, size - 2);
+    } else if (marker == MARKER_DQT) {
+        read_quanta(j, body, size - 2);
     }
     if (rc) {
         return rc;
@@ -256,6 +311,7 @@ int header_jpeg(struct picture_header *out, const struct media_input *in, struct
     }
     buf_add(&out->bytes, "\xff\xd9", 2);
     settle_colours(&j);
+    settle_quanta(&j);
     if (j.is_progressive) { // all coefficients, 16 bits each
         out->decoder_bytes = (uint64_t)out->width * out->height * j.n_components * 2;
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The readers behind the libraries. What pictures of the recorded goldens decode to is checked by
-// `carat verify` (tests/golden); here are the formats, turns, limits and errors beside them. In the
+// The readers behind the libraries: recorded pixels, formats, turns, limits and errors. In the
 // steps-* films frame i is flat, with luma 20 + 8 i of 16..235: any wrong frame shows.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "base/os.h"
+#include "formats/safetensors.h"
 #include "media/decode.h"
 
 #define MEDIA(name) TEST_MEDIA "/" name
@@ -77,6 +78,41 @@ static double difference(const struct media_picture *a, const struct media_pictu
 }
 
 /* ----------------------------------------------------------------------------------- pictures */
+
+// Pixels as the reference decodes them. JPEG has quanta above 1 here, so that its blocks are
+// brought to the same rounding; one of exif6.jpg has a quantum of 1.
+static void test_pixels_are_the_recorded_ones(void **state)
+{
+    (void)state;
+    skip_without("ffmpeg");
+    struct safetensors *t = NULL;
+    assert_int_equal(safetensors_open(&t, MEDIA("pixels.safetensors"), NULL), 0);
+    for (size_t i = 0; i < safetensors_n_tensors(t); i++) {
+        const struct safetensors_tensor *rows = safetensors_tensor_at(t, i);
+        const char *kind = strrchr(rows->name, '/');
+        char path[400];
+        snprintf(path, sizeof(path), "%s%.*s", IO("images/"), (int)(kind - rows->name), rows->name);
+        struct reading r;
+        if (read_picture(&r, path, strcmp(kind, "/white") == 0)) {
+            fail_msg("%s: %s", path, r.err.text);
+        }
+        int slack = strstr(path, "exif6.jpg") ? 1 : 0;
+        for (uint64_t k = 0; k < rows->dims[0]; k++) {
+            int16_t row[5]; // x, y, red, green, blue
+            memcpy(row, rows->data + k * sizeof(row), sizeof(row));
+            const uint8_t *found =
+                r.picture.pixels + ((size_t)row[1] * r.picture.width + (size_t)row[0]) * 3;
+            for (int c = 0; c < 3; c++) {
+                if (abs(found[c] - row[2 + c]) > slack) {
+                    fail_msg("%s: pixel (%d, %d): expected %d %d %d, found %d %d %d", rows->name,
+                             row[0], row[1], row[2], row[3], row[4], found[0], found[1], found[2]);
+                }
+            }
+        }
+        close_reading(&r);
+    }
+    safetensors_close(t);
+}
 
 // The same picture in other formats; PNG is the measure, which the goldens hold to its own.
 static void test_formats_hold_the_same_picture(void **state)
@@ -563,6 +599,7 @@ static void test_out_of_memory_is_an_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pixels_are_the_recorded_ones),
         cmocka_unit_test(test_formats_hold_the_same_picture),
         cmocka_unit_test(test_first_frame_of_animated_webp),
         cmocka_unit_test(test_orientations_turn_as_exif_says),
