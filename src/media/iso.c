@@ -40,6 +40,8 @@ struct walk {
     uint64_t n_boxes;
     unsigned n_tracks;
     uint64_t n_run_samples; // of all fragments
+    bool has_moov;
+    bool has_mdat;
     uint64_t n_tiles;
     struct track track;
 };
@@ -57,6 +59,7 @@ enum {
     BOX_MVEX = BOX('m', 'v', 'e', 'x'),
     BOX_UDTA = BOX('u', 'd', 't', 'a'),
     BOX_META = BOX('m', 'e', 't', 'a'),
+    BOX_HDLR = BOX('h', 'd', 'l', 'r'),
     BOX_IREF = BOX('i', 'r', 'e', 'f'),
     BOX_DIMG = BOX('d', 'i', 'm', 'g'),
     BOX_CMOV = BOX('c', 'm', 'o', 'v'),
@@ -73,6 +76,7 @@ enum {
     BOX_STSD = BOX('s', 't', 's', 'd'),
     BOX_ELST = BOX('e', 'l', 's', 't'),
     BOX_TRUN = BOX('t', 'r', 'u', 'n'),
+    BOX_MDAT = BOX('m', 'd', 'a', 't'),
     BOX_KEYS = BOX('k', 'e', 'y', 's'),
 };
 
@@ -332,6 +336,19 @@ static int check_home(const struct walk *w, uint32_t type, struct carat_error *e
     return 0;
 }
 
+// "meta" has a version in front of its boxes, in QuickTime it has none. FFmpeg looks for the
+// handler, which has to be the first, and so do we: it must not see other boxes than we do.
+static size_t meta_start(const struct box *b, const uint8_t *data)
+{
+    size_t start = (size_t)(b->body - data);
+    for (size_t at = 4; at + 4 <= b->size; at += 4) {
+        if (big_u32(b->body + at) == BOX_HDLR) {
+            return start + at - 4;
+        }
+    }
+    return start + b->size;
+}
+
 static int enter(struct walk *w, const struct box *b, size_t end, struct carat_error *err)
 {
     if (w->depth == DEPTH_MAX) {
@@ -348,10 +365,11 @@ static int enter(struct walk *w, const struct box *b, size_t end, struct carat_e
     w->end[w->depth] = end;
     w->type[w->depth] = b->type;
     w->at = (size_t)(b->body - w->in->data);
-    // "meta" and "iref" have a version in front of their boxes; QuickTime's "meta" has none.
-    bool has_version =
-        b->type == BOX_IREF || (b->type == BOX_META && b->size >= 4 && big_u32(b->body) == 0);
-    w->at += has_version && b->size >= 4 ? 4 : 0;
+    if (b->type == BOX_IREF) {
+        w->at += b->size < 4 ? b->size : 4; // a version comes first
+    } else if (b->type == BOX_META) {
+        w->at = meta_start(b, w->in->data);
+    }
     return 0;
 }
 
@@ -363,7 +381,16 @@ static int leave(struct walk *w, struct carat_error *err)
     return rc;
 }
 
-// Reads the header of the box at w->at; *end is behind the box.
+// Whether what stands at the top can still be a box once there is everything that a file needs:
+// some programs append notes of their own.
+static bool is_note(const struct walk *w, uint32_t type)
+{
+    return w->depth == 0 && w->has_moov && w->has_mdat && type != BOX_MOOV && type != BOX_MDAT &&
+           type != BOX_MOOF;
+}
+
+// The header of the box at w->at; *end is behind the box, and 0 when no box can be made out. Within
+// others a box without size, or with too much of it, goes to their end: so do libraries take it.
 static int read_header(const struct walk *w, struct box *b, size_t *end, struct carat_error *err)
 {
     const uint8_t *d = w->in->data + w->at;
@@ -371,22 +398,25 @@ static int read_header(const struct walk *w, struct box *b, size_t *end, struct 
     uint64_t size = big_u32(d);
     size_t header = 8;
     b->type = big_u32(d + 4);
+    *end = 0;
     if (size == 1 && left >= 16) {
         size = big_u64(d + 8);
         header = 16;
-    } else if (size == 0) {
+    }
+    if (size == 0 || (size > left && w->depth > 0)) {
         size = left;
     }
-    if (size < header) {
+    if (size > left && !is_note(w, b->type)) {
+        return fail_cut(w->in, "inside a box of an MP4", err);
+    }
+    if (size < header && (header == 16 || w->depth == 0) && !is_note(w, b->type)) {
         return fail_table(w, b->type, "is shorter than its own header", err);
     }
-    if (size > left) {
-        return w->depth == 0 ? fail_cut(w->in, "inside a box of an MP4", err)
-                             : fail_table(w, b->type, "is longer than what it lies in", err);
+    if (size >= header && size <= left) {
+        b->body = d + header;
+        b->size = (size_t)size - header;
+        *end = w->at + (size_t)size;
     }
-    b->body = d + header;
-    b->size = (size_t)size - header;
-    *end = w->at + (size_t)size;
     return 0;
 }
 
@@ -394,23 +424,21 @@ static int step(struct walk *w, struct carat_error *err)
 {
     struct box b = {0};
     size_t end = 0;
-    if (w->end[w->depth] - w->at < 8) { // a few bytes behind the last box mean nothing
-        if (w->depth == 0) {
-            w->at = w->end[0];
-            return 0;
-        }
-        return leave(w, err);
-    }
     int rc = ++w->n_boxes % BOXES_PER_TICK == 0 ? media_budget_tick(w->budget, 0, 0, err) : 0;
-    if (rc == 0 && big_u32(w->in->data + w->at) == 0 && w->depth > 0) {
-        return leave(w, err); // QuickTime ends lists of user data with a zero
+    if (rc == 0 && w->end[w->depth] - w->at >= 8) {
+        rc = read_header(w, &b, &end, err);
     }
-    rc = rc ? rc : read_header(w, &b, &end, err);
+    if (rc == 0 && end == 0) { // nothing more here
+        w->at = w->end[w->depth];
+        return w->depth > 0 ? leave(w, err) : 0;
+    }
     rc = rc ? rc : check_home(w, b.type, err);
     rc = rc ? rc : read_table(w, &b, err);
     if (rc) {
         return rc;
     }
+    w->has_moov = w->has_moov || b.type == BOX_MOOV;
+    w->has_mdat = w->has_mdat || b.type == BOX_MDAT;
     if (is_container(b.type)) {
         return enter(w, &b, end, err);
     }
