@@ -89,6 +89,7 @@ find_missing() {
     has_library libedit || want libedit-dev -
     has_library libavformat && has_library libavcodec ||
         want "libavformat-dev libavcodec-dev libavutil-dev" ffmpeg
+    has_library libjpeg || want libjpeg-dev jpeg-turbo
     has_library libheif || want libheif-dev libheif
     has_heif_decoders || want "libheif-plugin-libde265 libheif-plugin-dav1d" -
     if is_for test ci; then

@@ -16,7 +16,7 @@ LINES_MAX = 1000
 # A header (a regular expression) and the files (prefixes) that may include it.
 DOORS = [
     (r"yyjson\.h", ["src/formats/json.c"]),
-    (r"lib(av|sw)\w*/.*|libheif/.*", ["src/media/decode_"]),
+    (r"lib(av|sw)\w*/.*|libheif/.*|j(peglib|error)\.h", ["src/media/decode_"]),
     (r"histedit\.h|editline/.*|readline/.*", ["src/cli/line_edit_libedit.c"]),
     (r"(imm|x86|[a-z]mm)intrin\.h|cpuid\.h|arm_(neon|sve)\.h|sys/auxv\.h|asm/hwcap\.h",
      ["src/compute/cpu/"]),

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// From planes of luma and chroma to RGB, in the integers of the libraries that set the standard for
-// each kind of file, because a decoder's own conversion differs visibly at edges of colour.
-// Formulas after the documentation of libjpeg-turbo's "fancy upsampling" (jdsample.c) and colour
-// conversion (jdcolor.c), of libwebp (upsampling.c, yuv.h), and of ITU-R BT.601, BT.709 and
-// BT.2020.
+// From planes of luma and chroma to RGB, in the integers that the reference's decoders use for each
+// kind of file, because a decoder's own conversion differs visibly at edges of colour. Formulas
+// after libwebp (upsampling.c, yuv.h) and ITU-R BT.601, BT.709 and BT.2020.
 #include <string.h>
 
 #include "base/error.h"
@@ -43,7 +41,6 @@ struct chroma {
     enum chroma_rule rule;
     uint32_t width;  // of the chroma plane
     uint32_t height; // likewise
-    uint16_t *sums;  // [width]: a row mixed vertically
 };
 
 static const uint8_t *chroma_row(const uint8_t *plane, ptrdiff_t stride, uint32_t y)
@@ -68,72 +65,6 @@ static void near_and_far(const struct chroma *c, uint32_t y, uint32_t *near, uin
     } else if (y % 2 == 1 && *near + 1 < c->height) {
         *far = *near + 1;
     }
-}
-
-// jdsample.c, h2v1_fancy_upsample
-static void jpeg_h2v1(uint8_t *out, const uint8_t *row, uint32_t n, uint32_t width)
-{
-    for (uint32_t x = 0; x < width; x++) {
-        uint32_t i = x / 2;
-        uint32_t v = row[i];
-        if (x % 2 == 0) {
-            out[x] = (uint8_t)(i > 0 ? (v * 3 + row[i - 1] + 1) >> 2 : v);
-        } else {
-            out[x] = (uint8_t)(i + 1 < n ? (v * 3 + row[i + 1] + 2) >> 2 : v);
-        }
-    }
-}
-
-// h1v2_fancy_upsample: the rounding leans the other way in every second row.
-static void jpeg_h1v2(uint8_t *out, const uint8_t *near, const uint8_t *far, uint32_t bias,
-                      uint32_t width)
-{
-    for (uint32_t x = 0; x < width; x++) {
-        out[x] = (uint8_t)((near[x] * 3u + far[x] + bias) >> 2);
-    }
-}
-
-// h2v2_fancy_upsample: the same mix in both directions
-static void jpeg_h2v2(uint8_t *out, const uint16_t *sums, uint32_t n, uint32_t width)
-{
-    for (uint32_t x = 0; x < width; x++) {
-        uint32_t i = x / 2;
-        uint32_t v = sums[i];
-        if (x % 2 == 0) {
-            out[x] = (uint8_t)((v * 3 + (i > 0 ? sums[i - 1] : v) + 8) >> 4);
-        } else {
-            out[x] = (uint8_t)((v * 3 + (i + 1 < n ? sums[i + 1] : v) + 7) >> 4);
-        }
-    }
-}
-
-static void jpeg_row(uint8_t *out, struct chroma *c, const uint8_t *plane, ptrdiff_t stride,
-                     uint32_t y)
-{
-    const struct colour_planes *p = c->planes;
-    // As libjpeg does, columns that are too few are repeated.
-    bool is_fancy = p->log2_x == 0 || (p->log2_x == 1 && c->width > 2);
-    if (!is_fancy || p->log2_y > 1) {
-        repeat_row(out, chroma_row(plane, stride, y >> p->log2_y), p->log2_x, p->width);
-        return;
-    }
-    if (p->log2_y == 0) {
-        jpeg_h2v1(out, chroma_row(plane, stride, y), c->width, p->width);
-        return;
-    }
-    uint32_t near;
-    uint32_t far;
-    near_and_far(c, y, &near, &far);
-    const uint8_t *a = chroma_row(plane, stride, near);
-    const uint8_t *b = chroma_row(plane, stride, far);
-    if (p->log2_x == 0) {
-        jpeg_h1v2(out, a, b, y % 2 == 0 ? 1 : 2, p->width);
-        return;
-    }
-    for (uint32_t x = 0; x < c->width; x++) {
-        c->sums[x] = (uint16_t)(a[x] * 3 + b[x]);
-    }
-    jpeg_h2v2(out, c->sums, c->width, p->width);
 }
 
 // upsampling.c: two averages of the diagonals, each rounded down on the way
@@ -166,8 +97,6 @@ static void upsample_row(uint8_t *out, struct chroma *c, const uint8_t *plane, p
     const struct colour_planes *p = c->planes;
     if (p->log2_x == 0 && p->log2_y == 0) {
         memcpy(out, chroma_row(plane, stride, y), p->width);
-    } else if (c->rule == CHROMA_JPEG) {
-        jpeg_row(out, c, plane, stride, y);
     } else if (c->rule == CHROMA_WEBP && p->log2_x == 1 && p->log2_y == 1) {
         webp_row(out, c, plane, stride, y);
     } else {
@@ -180,20 +109,6 @@ static void upsample_row(uint8_t *out, struct chroma *c, const uint8_t *plane, p
 static uint8_t clamp_u8(int32_t v)
 {
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
-}
-
-// jdcolor.c, in 16.16
-static void jpeg_to_rgb(uint8_t *out, const uint8_t *y, const uint8_t *u, const uint8_t *v,
-                        uint32_t width)
-{
-    for (uint32_t x = 0; x < width; x++) {
-        int32_t luma = y[x];
-        int32_t cb = u[x] - 128;
-        int32_t cr = v[x] - 128;
-        out[3 * x] = clamp_u8(luma + ((91881 * cr + 32768) >> 16));
-        out[3 * x + 1] = clamp_u8(luma + ((-22554 * cb - 46802 * cr + 32768) >> 16));
-        out[3 * x + 2] = clamp_u8(luma + ((116130 * cb + 32768) >> 16));
-    }
 }
 
 static int32_t webp_high(int32_t v, int32_t factor)
@@ -278,18 +193,15 @@ int colour_to_rgb(uint8_t *out, const struct colour_planes *planes, struct colou
     struct factors factors = factors_of(rule);
     size_t width = p->width;
     int rc = 0;
-    c.sums = mem_new_array(c.width, sizeof(*c.sums), err);
     uint8_t *rows = mem_new_array(width, 2, err);
-    if (!c.sums || !rows) {
+    if (!rows) {
         rc = CARAT_E_MEMORY;
     }
     for (uint32_t y = 0; y < p->height && rc == 0; y++, out += width * 3) {
         const uint8_t *luma = chroma_row(p->y, p->y_stride, y);
         upsample_row(rows, &c, p->u, p->u_stride, y);
         upsample_row(rows + width, &c, p->v, p->v_stride, y);
-        if (rule.chroma == CHROMA_JPEG) {
-            jpeg_to_rgb(out, luma, rows, rows + width, p->width);
-        } else if (rule.chroma == CHROMA_WEBP) {
+        if (rule.chroma == CHROMA_WEBP) {
             webp_to_rgb(out, luma, rows, rows + width, p->width);
         } else {
             film_to_rgb(out, luma, rows, rows + width, p->width, &factors);
@@ -299,7 +211,6 @@ int colour_to_rgb(uint8_t *out, const struct colour_planes *planes, struct colou
         }
     }
     mem_free(rows);
-    mem_free(c.sums);
     return rc;
 }
 

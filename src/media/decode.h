@@ -64,15 +64,6 @@ int kind_refuse(const struct media_input *in, const char *wanted, struct carat_e
 #define JPEG_SCANS_MAX       100
 #define JPEG_SCAN_PIXELS_MAX ((uint64_t)1 << 32) // scans * pixels
 
-// What the components of a JPEG are when they are not luma and chroma. Those of four components,
-// for print, are always stored inverted, as Adobe's programs do.
-enum colour_ink { INK_NONE, INK_RGB, INK_CMYK, INK_YCCK };
-
-// What the coefficients of a JPEG are multiples of, for each component; [0] all zero: not known.
-struct jpeg_quanta {
-    uint16_t values[4][64]; // [component], rows of the block
-};
-
 // What a picture's headers say; found without decoding. The decoder gets a copy of the file with
 // nothing but what the picture needs: texts and profiles may be bombs of their own, and versions of
 // the libraries differ in what they make of them.
@@ -81,9 +72,7 @@ struct picture_header {
     uint32_t height;
     uint32_t left; // where the first picture lies on the canvas
     uint32_t top;
-    unsigned orientation; // 1..8
-    enum colour_ink ink;
-    struct jpeg_quanta quanta;
+    unsigned orientation;   // 1..8
     uint64_t decoder_bytes; // that a decoder holds beside the picture itself
     struct buf bytes; // for the decoder, with PICTURE_PADDING zero bytes that bytes.size leaves out
 };
@@ -102,20 +91,6 @@ int fail_cut(const struct media_input *in, const char *where, struct carat_error
 // Orientation (1..8) in a TIFF structure, as EXIF has it; 1 when there is none that makes sense.
 unsigned exif_orientation(const uint8_t *data, size_t size);
 
-// --------------------------------------------------------------------------- jpeg_blocks.c
-
-// A component as it was decoded, in whole blocks: what lies beyond width and height counts, as far
-// as there is memory.
-struct jpeg_plane {
-    uint8_t *pixels;
-    size_t size; // bytes from pixels on
-    ptrdiff_t stride;
-    uint32_t width;
-    uint32_t height;
-    const uint16_t *quanta; // [64]
-};
-int jpeg_restore(const struct jpeg_plane *p, struct media_budget *b, struct carat_error *err);
-
 // ---------------------------------------------------------------------------- container.c
 
 #define TRACKS_MAX 64
@@ -130,7 +105,6 @@ int container_check(enum media_kind kind, const struct media_input *in, struct m
 
 // How chroma planes are brought to the size of the luma plane.
 enum chroma_rule {
-    CHROMA_JPEG, // libjpeg's "fancy" triangle, centred; other ratios than 1 and 2 repeat
     CHROMA_WEBP, // libwebp's 9-3-3-1, centred
     CHROMA_FILM, // repeated, as the reference's films were converted
 };
@@ -151,7 +125,6 @@ struct colour_rule {
     enum chroma_rule chroma;
     enum colour_matrix matrix;
     bool is_full_range;
-    enum colour_ink ink;
 };
 // 8-bit planes to RGB [height][width][3].
 int colour_to_rgb(uint8_t *out, const struct colour_planes *planes, struct colour_rule rule,
@@ -185,5 +158,12 @@ int picture_new(struct media_picture *out, uint64_t width, uint64_t height, stru
 bool decode_heif_has(enum media_kind kind); // KIND_HEIC, KIND_AVIF
 int decode_heif(struct media_picture *out, const struct media_input *in, bool blends_alpha,
                 struct media_budget *b, struct carat_error *err);
+
+// ------------------------------------------- decode_jpeg.c, or decode_jpeg_none.c without libjpeg
+
+bool decode_jpeg_has(void);
+// From header_read's copy of the file; not turned yet.
+int decode_jpeg(struct media_picture *out, const struct picture_header *h, struct media_budget *b,
+                struct carat_error *err);
 
 #endif

@@ -81,10 +81,7 @@ int decode_avif(struct media_picture *out, const struct media_input *in, bool bl
 // frame's own matrix and range are set in it by the caller.
 int frame_to_picture(struct media_picture *out, const AVFrame *frame, struct colour_rule rule,
                      bool blends_alpha, struct media_budget *b, struct carat_error *err);
-// A decoded JPEG to libjpeg's rounding, in place.
-int frame_restore_jpeg(AVFrame *frame, const struct jpeg_quanta *quanta, struct media_budget *b,
-                       struct carat_error *err);
-// The same as frame_to_picture into a picture that has the frame's size already.
+// The same into a picture that has the frame's size already.
 int frame_into_picture(struct media_picture *out, const AVFrame *frame, struct colour_rule rule,
                        bool blends_alpha, struct media_budget *b, struct carat_error *err);
 

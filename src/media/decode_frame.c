@@ -104,15 +104,6 @@ static void palette_row(uint8_t *out, const struct layout *l, uint32_t y, bool b
     }
 }
 
-// Three inks, or what the colours would be without black, and black.
-static void ink_row(uint8_t *out, const uint8_t *light, uint32_t width, enum colour_ink ink)
-{
-    for (uint32_t x = 0; x < width * 3; x++) {
-        uint32_t v = ink == INK_CMYK ? 255u - out[x] : out[x];
-        out[x] = colour_of_ink(v, light[x / 3]);
-    }
-}
-
 static void blend_row(uint8_t *out, const uint8_t *alpha, uint32_t width)
 {
     for (uint32_t x = 0; x < width * 3; x++) {
@@ -162,12 +153,8 @@ static int convert_rows(struct media_picture *out, const struct layout *l, struc
         } else if (!l->is_yuv) {
             colour_row(row, l, y, &r, rule.is_full_range);
         }
-        if ((blends || rule.ink > INK_RGB) && !l->is_palette) {
+        if (blends && !l->is_palette) {
             read_row(r.values, l, l->desc->nb_components - 1, y, l->width, r.wide, to_8_bits);
-        }
-        if (rule.ink > INK_RGB) {
-            ink_row(row, r.values, l->width, rule.ink);
-        } else if (blends && !l->is_palette) {
             blend_row(row, r.values, l->width);
         }
         if (y % 64 == 63) {
@@ -246,19 +233,6 @@ static int convert_planes(struct media_picture *out, const struct layout *l,
     return colour_to_rgb(out->pixels, &p, rule, b, err);
 }
 
-// Other colours come as if they were luma, chroma and alpha.
-static int check_ink(struct layout *l, enum colour_ink ink, const char *name,
-                     struct carat_error *err)
-{
-    const AVPixFmtDescriptor *d = l->desc;
-    bool is_plain = d->log2_chroma_w == 0 && d->log2_chroma_h == 0;
-    if ((ink != INK_RGB && (!l->is_yuv || !l->has_alpha)) || (ink != INK_YCCK && !is_plain)) {
-        return fail(err, CARAT_E_UNSUPPORTED, "%s: CMYK or RGB as %s is not read", name, d->name);
-    }
-    l->is_yuv = ink == INK_YCCK;
-    return 0;
-}
-
 int frame_into_picture(struct media_picture *out, const AVFrame *frame, struct colour_rule rule,
                        bool blends_alpha, struct media_budget *b, struct carat_error *err)
 {
@@ -269,13 +243,10 @@ int frame_into_picture(struct media_picture *out, const AVFrame *frame, struct c
     }
     require(out->width == l.width);
     require(out->height == l.height);
-    if (rule.ink) {
-        rc = check_ink(&l, rule.ink, b->name, err);
-    }
     if (rc == 0 && l.is_yuv) {
         rc = convert_planes(out, &l, rule, b, err);
     }
-    if (rc == 0 && (!l.is_yuv || rule.ink || (blends_alpha && l.has_alpha))) {
+    if (rc == 0 && (!l.is_yuv || (blends_alpha && l.has_alpha))) {
         rc = convert_rows(out, &l, rule, blends_alpha, b, err);
     }
     return rc;
@@ -300,35 +271,4 @@ int frame_to_picture(struct media_picture *out, const AVFrame *frame, struct col
     }
     *out = p;
     return 0;
-}
-
-// The decoder still holds the frame, but is asked for nothing more.
-int frame_restore_jpeg(AVFrame *frame, const struct jpeg_quanta *quanta, struct media_budget *b,
-                       struct carat_error *err)
-{
-    struct layout l;
-    int rc = look_at(&l, frame, b->name, err);
-    if (rc || !l.is_bytes || quanta->values[0][0] == 0) {
-        return rc;
-    }
-    for (int i = 0; i < l.desc->nb_components && rc == 0; i++) {
-        const AVComponentDescriptor *c = &l.desc->comp[i];
-        const AVBufferRef *memory = av_frame_get_plane_buffer(frame, c->plane);
-        bool is_chroma = l.is_yuv && (i == 1 || i == 2);
-        unsigned log2_x = is_chroma ? l.desc->log2_chroma_w : 0;
-        unsigned log2_y = is_chroma ? l.desc->log2_chroma_h : 0;
-        if (!memory || c->step != 1 || frame->linesize[c->plane] <= 0) {
-            return 0;
-        }
-        struct jpeg_plane p = {
-            .pixels = frame->data[c->plane],
-            .size = memory->size - (size_t)(frame->data[c->plane] - memory->data),
-            .stride = frame->linesize[c->plane],
-            .width = (l.width + (1u << log2_x) - 1) >> log2_x,
-            .height = (l.height + (1u << log2_y) - 1) >> log2_y,
-            .quanta = quanta->values[i],
-        };
-        rc = jpeg_restore(&p, b, err);
-    }
-    return rc;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pictures: the headers are read by our own code, the picture is decoded by the FFmpeg libraries
-// from a copy without everything else, straight by the decoder and without a demuxer.
+// Pictures: the headers are read by our own code; what is left of the file goes to libjpeg,
+// libheif, or straight to a decoder of the FFmpeg libraries, without a demuxer.
 #include <string.h>
 
 #include "base/error.h"
@@ -10,8 +10,6 @@
 static enum AVCodecID codec_of(enum media_kind kind)
 {
     switch (kind) {
-    case KIND_JPEG:
-        return AV_CODEC_ID_MJPEG;
     case KIND_PNG:
         return AV_CODEC_ID_PNG;
     case KIND_WEBP:
@@ -27,13 +25,11 @@ static enum AVCodecID codec_of(enum media_kind kind)
     }
 }
 
-static struct colour_rule rule_of(enum media_kind kind, const struct picture_header *h)
+static struct colour_rule rule_of(enum media_kind kind)
 {
-    bool is_webp = kind == KIND_WEBP;
-    return (struct colour_rule){.chroma = is_webp ? CHROMA_WEBP : CHROMA_JPEG,
+    return (struct colour_rule){.chroma = kind == KIND_WEBP ? CHROMA_WEBP : CHROMA_FILM,
                                 .matrix = MATRIX_BT601,
-                                .is_full_range = true,
-                                .ink = h->ink};
+                                .is_full_range = true};
 }
 
 // The bytes stay the header's.
@@ -101,34 +97,25 @@ static int put_on_canvas(struct media_picture *p, const struct picture_header *h
     return 0;
 }
 
-static int decode_with_header(struct media_picture *out, enum media_kind kind,
-                              const struct picture_header *h, bool blends_alpha,
-                              struct media_budget *b, struct carat_error *err)
+static int decode_by_codec(struct media_picture *out, enum media_kind kind,
+                           const struct picture_header *h, bool blends_alpha,
+                           struct media_budget *b, struct carat_error *err)
 {
     struct codec c = {0};
     int rc = codec_open(&c, codec_of(kind), NULL, 1, b, b->name, err);
     if (rc == 0) {
         rc = decode_bytes(&c, h, err);
     }
-    if (rc == 0 && kind == KIND_JPEG) {
-        rc = frame_restore_jpeg(c.frame, &h->quanta, b, err);
-    }
     if (rc == 0) {
-        rc = frame_to_picture(out, c.frame, rule_of(kind, h), blends_alpha, b, err);
+        rc = frame_to_picture(out, c.frame, rule_of(kind), blends_alpha, b, err);
     }
     codec_close(&c);
-    if (rc == 0) {
-        rc = put_on_canvas(out, h, blends_alpha, b, err);
-    }
-    if (rc == 0 && !blends_alpha) {
-        rc = picture_orient(out, h->orientation, b, err);
-    }
-    return rc;
+    return rc ? rc : put_on_canvas(out, h, blends_alpha, b, err);
 }
 
-static int decode_by_ffmpeg(struct media_picture *out, enum media_kind kind,
-                            const struct media_input *in, bool blends_alpha, struct media_budget *b,
-                            struct carat_error *err)
+static int decode_with_header(struct media_picture *out, enum media_kind kind,
+                              const struct media_input *in, bool blends_alpha,
+                              struct media_budget *b, struct carat_error *err)
 {
     struct picture_header h = {0};
     int rc = header_read(&h, kind, in, b, err);
@@ -138,8 +125,12 @@ static int decode_by_ffmpeg(struct media_picture *out, enum media_kind kind,
     uint64_t bytes = h.bytes.capacity + h.decoder_bytes;
     rc = media_budget_take(b, bytes, err);
     if (rc == 0) {
-        rc = decode_with_header(out, kind, &h, blends_alpha, b, err);
+        rc = kind == KIND_JPEG ? decode_jpeg(out, &h, b, err)
+                               : decode_by_codec(out, kind, &h, blends_alpha, b, err);
         media_budget_give(b, bytes);
+    }
+    if (rc == 0 && !blends_alpha) {
+        rc = picture_orient(out, h.orientation, b, err);
     }
     header_release(&h);
     if (rc && out->pixels) {
@@ -151,7 +142,7 @@ static int decode_by_ffmpeg(struct media_picture *out, enum media_kind kind,
 
 bool decode_has(const char *feature)
 {
-    return strcmp(feature, "ffmpeg") == 0 ||
+    return strcmp(feature, "ffmpeg") == 0 || (strcmp(feature, "jpeg") == 0 && decode_jpeg_has()) ||
            (strcmp(feature, "heif") == 0 && decode_heif_has(KIND_HEIC));
 }
 
@@ -172,7 +163,7 @@ int decode_picture(struct media_picture *out, char format[32], const struct medi
     } else if (kind == KIND_AVIF) {
         rc = decode_avif(out, in, blends_alpha, b, err);
     } else {
-        rc = decode_by_ffmpeg(out, kind, in, blends_alpha, b, err);
+        rc = decode_with_header(out, kind, in, blends_alpha, b, err);
     }
     if (rc == 0) {
         memcpy(format, kind_name(kind), strlen(kind_name(kind)) + 1);
