@@ -41,7 +41,7 @@ if command -v qemu-aarch64 >/dev/null && command -v aarch64-linux-gnu-gcc >/dev/
     for level in $arm64_levels; do
         echo "goldens on arm64, CARAT_CPU=$level"
         CARAT_CPU=$level arm64 build-aarch64/carat verify tests/data/fixtures/unified-text \
-            tests/data/fixtures/quant >build-aarch64/verify.txt || {
+            tests/data/fixtures/unified-mixed tests/data/fixtures/quant >build-aarch64/verify.txt || {
             cat build-aarch64/verify.txt
             exit 1
         }
