@@ -251,8 +251,7 @@ CARAT_API const float *carat_media_samples(const struct carat_media *media, size
 CARAT_API int carat_image_size(uint32_t *out_width, uint32_t *out_height, uint32_t width,
                                uint32_t height, uint32_t tokens, uint32_t block,
                                struct carat_error *err);
-/* Whether this build reads what the name says ("ffmpeg", "jpeg", "heif"), and the formats it reads.
- */
+/* Whether this build has what reads most formats ("ffmpeg"), JPEG ("jpeg"), HEIC ("heif"). */
 CARAT_API bool carat_media_has(const char *feature);
 /* Sound longer than the segments, a film thinned out and the like: what was done with a medium that
  * its user should know, one line each; NULL past the last. Lives as long as the medium. */
