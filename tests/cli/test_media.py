@@ -303,10 +303,12 @@ class Listening(Media):
 
 class Chat(Media):
     def test_slash_commands_attach(self):
-        result = carat("chat", *GREEDY, "--json", stdin=f"/image {self.picture}\n/audio {self.sound}\nHm?\nAnd now?\n/undo\n/undo\nHm?\n")
+        # Answers within the sliding window: what is behind it cannot be reused.
+        result = carat("chat", *GREEDY, "--max-tokens", "8", "--json",
+                       stdin=f"/image {self.picture}\n/audio {self.sound}\nHi!\nAnd now?\n/undo\n/undo\nHm?\n")
         self.assertEqual(result.code, 0, result.err)
         first, second, third = (json.loads(line)["usage"] for line in result.out.splitlines())
-        self.assertEqual(first["prompt_tokens"], self.figures("--image", self.picture, "Hm?", "--audio", self.sound)[0])
+        self.assertEqual(first["prompt_tokens"], self.figures("--image", self.picture, "Hi!", "--audio", self.sound)[0])
         self.assertGreater(second["reused_tokens"], first["prompt_tokens"] - 10)  # but what the answer's turn begins with
         self.assertEqual(third["prompt_tokens"], self.figures("Hm?")[0])  # undone: the media are gone
         self.assertRegex(result.err, r"picture\.ppm: 640 x 480 pixels, seen as 624 x 480, 130 tokens; goes with")
