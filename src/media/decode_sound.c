@@ -301,8 +301,11 @@ int decode_sound(const struct media_input *in, struct sound_sink *sink, struct m
     if (rc == 0) {
         rc = check_whole(&r, err);
     }
-    if (rc == 0 && r.input.ends_early) { // as wav.c says it of other WAV files
-        rc = sink->on_note(sink, "the file ends before the samples that its header promises", err);
+    if (rc == 0 && r.input.ends_early) {
+        rc = fail(err, CARAT_E_FORMAT,
+                  "%s: the file ends before the samples that its header "
+                  "promises",
+                  in->name);
     }
     codec_close(&r.codec);
     input_close(&r.input);

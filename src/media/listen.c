@@ -89,15 +89,9 @@ static int on_samples(struct sound_sink *sink, const float *interleaved, size_t 
     return sound_push(l->sound, interleaved, n, err);
 }
 
-static int on_note(struct sound_sink *sink, const char *text, struct carat_error *err)
-{
-    struct listener *l = listener_of(sink);
-    return media_note(l->media, err, "%s: %s", l->budget->name, text);
-}
-
 static void listener_init(struct listener *l, struct carat_media *m, struct media_budget *b)
 {
-    *l = (struct listener){.sink = {on_format, on_samples, on_note}, .media = m, .budget = b};
+    *l = (struct listener){.sink = {on_format, on_samples}, .media = m, .budget = b};
 }
 
 // The medium gets the samples for good.

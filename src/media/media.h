@@ -79,8 +79,6 @@ struct sound_sink {
                      struct carat_error *err);
     int (*on_samples)(struct sound_sink *sink, const float *interleaved, size_t n,
                       struct carat_error *err);
-    // Something that the user should know, such as a file that ends early.
-    int (*on_note)(struct sound_sink *sink, const char *text, struct carat_error *err);
 };
 
 // ------------------------------------------------------------------------------- wav.c and ppm.c

@@ -426,19 +426,26 @@ int wav_stream_finish(struct wav_stream *w, struct carat_error *err)
         return fail(err, CARAT_E_FORMAT, "%s: ends at byte %llu, before the data of a WAV file",
                     w->budget->name, (unsigned long long)w->at);
     }
-    if (w->state == WAV_DONE || w->data_left == UINT64_MAX || w->data_left < w->block) {
-        return 0;
-    }
-    char text[200];
-    snprintf(text, sizeof(text),
-             "the file ends at byte %llu, %llu bytes before its sound does: what is there is used",
-             (unsigned long long)w->at, (unsigned long long)(w->data_left - w->n_pending));
-    return w->sink->on_note(w->sink, text, err);
+    return 0;
 }
 
 void wav_stream_free(struct wav_stream *w)
 {
     mem_free(w);
+}
+
+// A recording that is being written ends where it ends; a file that lacks what its header promises
+// was cut off, or lies.
+static int check_whole(const struct wav_stream *w, struct carat_error *err)
+{
+    if (w->state == WAV_DONE || w->data_left == UINT64_MAX || w->data_left < w->block) {
+        return 0;
+    }
+    return fail(err, CARAT_E_FORMAT,
+                "%s: the file ends at byte %llu, %llu bytes before its sound does; what a recorder "
+                "left unfinished can be read as a stream, through a pipe",
+                w->budget->name, (unsigned long long)w->at,
+                (unsigned long long)(w->data_left - w->n_pending));
 }
 
 bool wav_is(const struct media_input *in)
@@ -464,6 +471,7 @@ int wav_read(const struct media_input *in, struct sound_sink *sink, struct media
         rc = 0;
     } else if (!rc) {
         rc = wav_stream_finish(w, err);
+        rc = rc ? rc : check_whole(w, err);
     }
     wav_stream_free(w);
     return rc;

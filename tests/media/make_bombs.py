@@ -173,7 +173,7 @@ def sound_bombs(samples):
         return (b"RIFF" + struct.pack("<I", size) + b"WAVEfmt " +
                 struct.pack("<IHHIIHH", 16, 1, 1, 16000, 32000, 2, 16) + b"data" +
                 struct.pack("<I", size) + bytes(64))
-    yield "2-gigabytes.wav", "any", wav(0x7fffffff)
+    yield "2-gigabytes.wav", "error", wav(0x7fffffff)
     yield "no-format.wav", "error", wav(1000).replace(b"fmt ", b"fmtx")
     if "flac" in samples:  # 2^36 samples: the last number of the stream's description
         data = samples["flac"]

@@ -351,14 +351,6 @@ static int on_samples(struct sound_sink *sink, const float *samples, size_t n,
     return 0;
 }
 
-static int on_note(struct sound_sink *sink, const char *text, struct carat_error *err)
-{
-    (void)sink;
-    (void)text;
-    (void)err;
-    return 0;
-}
-
 // Lengths as recorded in audio.jsonl, or as the tone was made: a sine of 1/8.
 static void test_sounds_are_as_long_as_they_were(void **state)
 {
@@ -384,7 +376,7 @@ static void test_sounds_are_as_long_as_they_were(void **state)
         {MEDIA("turned.mp4"), "mov,mp4 aac", 16000, 1, 8000, 1024, true},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct heard h = {.sink = {on_format, on_samples, on_note}};
+        struct heard h = {.sink = {on_format, on_samples}};
         struct reading r;
         open_reading(&r, rows[i].path);
         if (decode_sound(&r.in, &h.sink, &r.budget, &r.err)) {
@@ -408,7 +400,7 @@ static void test_sound_limits(void **state)
 {
     (void)state;
     skip_without("ffmpeg");
-    struct heard h = {.sink = {on_format, on_samples, on_note}};
+    struct heard h = {.sink = {on_format, on_samples}};
     struct reading r;
     open_reading(&r, IO("audio/speech-22k.ogg"));
     r.budget.limits.seconds_max = 1;

@@ -495,9 +495,8 @@ static void test_media_reads_wav(void **state)
     carat_media_free(m);
 
     s.size -= 100;
-    m = make(&s);
-    assert_non_null(strstr(carat_media_note(m, 0), "100 bytes before its sound does"));
-    carat_media_free(m);
+    refuse(&s, CARAT_E_FORMAT, "100 bytes before its sound does");
+    s.size += 100;
     s.limits.seconds_max = 0.5;
     refuse(&s, CARAT_E_FULL, "over the limit of 0 s");
     buf_release(&file);
