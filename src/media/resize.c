@@ -9,11 +9,14 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/os.h"
+#include "base/pool.h"
 
 #define PRECISION_MAX 22  // bits of a weight behind the point; 2^31 holds the sum of 255 * weight
 #define TAPS_STEP     8   // rows of weights are padded with zeros to a multiple: whole vectors
 #define STRIP         512 // columns of the second pass that are summed together
-#define TICK_ROWS     64
+#define BANDS_MAX     8   // threads
+#define PARALLEL_MIN  ((uint64_t)1 << 20) // pixels below which threads cost more than they bring
 
 // The weights of one pass: output i is the sum of weights[i][t] * input[first[i] + t].
 struct taps {
@@ -232,68 +235,98 @@ static void resize_columns(uint8_t *out, const struct taps *t, uint32_t i, const
     }
 }
 
-struct resizer {
-    const struct media_picture *in;
-    struct taps across;
-    struct taps down;
+// A band of output rows, and what a thread needs to make it.
+struct band {
     struct planes planes;
     struct ring ring;
-    uint64_t bytes; // taken from the budget for planes and ring
 };
+
+struct resizer {
+    const struct media_picture *in;
+    uint8_t *out;
+    uint32_t height;
+    struct taps across;
+    struct taps down;
+    struct band bands[BANDS_MAX];
+    size_t n_bands;
+    uint64_t bytes; // taken from the budget for the bands
+};
+
+static int band_init(struct resizer *r, struct band *band, size_t row_size, struct media_budget *b,
+                     struct carat_error *err)
+{
+    const struct media_picture *in = r->in;
+    band->planes.stride = (size_t)in->width + r->across.stride;
+    band->ring.n_rows = r->down.stride < in->height ? r->down.stride : in->height;
+    band->ring.row_size = row_size;
+    const uint64_t bytes = (uint64_t)band->planes.stride * 3 * sizeof(int16_t) +
+                           (uint64_t)band->ring.n_rows * row_size;
+    int rc = media_budget_take(b, bytes, err);
+    if (rc) {
+        return rc;
+    }
+    r->bytes += bytes;
+    band->planes.values = mem_new_array(band->planes.stride * 3, sizeof(int16_t), err);
+    band->ring.rows = mem_new_array(band->ring.n_rows, row_size, err);
+    return band->planes.values && band->ring.rows ? 0 : CARAT_E_MEMORY;
+}
 
 static int resizer_init(struct resizer *r, const struct media_picture *in, uint32_t width,
                         uint32_t height, struct media_budget *b, struct carat_error *err)
 {
     const struct pass across = pass_of(in->width, width);
     const struct pass down = pass_of(in->height, height);
-    *r = (struct resizer){.in = in};
+    *r = (struct resizer){.in = in, .height = height, .n_bands = 1};
+    if ((uint64_t)in->width * in->height >= PARALLEL_MIN) {
+        const size_t cores = os_cores();
+        r->n_bands = cores < BANDS_MAX ? cores : BANDS_MAX;
+        r->n_bands = r->n_bands < height ? r->n_bands : height;
+    }
     int rc = taps_new(&r->across, &across, b, err);
     if (!rc) {
         rc = taps_new(&r->down, &down, b, err);
     }
-    if (rc) {
-        return rc;
+    for (size_t i = 0; i < r->n_bands && !rc; i++) {
+        rc = band_init(r, &r->bands[i], (size_t)width * 3, b, err);
     }
-    r->planes.stride = (size_t)in->width + r->across.stride;
-    r->ring.n_rows = r->down.stride < in->height ? r->down.stride : in->height;
-    r->ring.row_size = (size_t)width * 3;
-    const uint64_t bytes = (uint64_t)r->planes.stride * 3 * sizeof(int16_t) +
-                           (uint64_t)r->ring.n_rows * r->ring.row_size;
-    rc = media_budget_take(b, bytes, err);
-    if (rc) {
-        return rc;
-    }
-    r->bytes = bytes;
-    r->planes.values = mem_new_array(r->planes.stride * 3, sizeof(int16_t), err);
-    r->ring.rows = mem_new_array(r->ring.n_rows, r->ring.row_size, err);
-    return r->planes.values && r->ring.rows ? 0 : CARAT_E_MEMORY;
+    return rc;
 }
 
 static void resizer_release(struct resizer *r, struct media_budget *b)
 {
     taps_release(&r->across, b);
     taps_release(&r->down, b);
-    mem_free(r->planes.values);
-    mem_free(r->ring.rows);
+    for (size_t i = 0; i < r->n_bands; i++) {
+        mem_free(r->bands[i].planes.values);
+        mem_free(r->bands[i].ring.rows);
+    }
     media_budget_give(b, r->bytes);
 }
 
 // Takes rows through the first pass until the ring has all below end.
-static int fill_ring(struct resizer *r, uint32_t end, struct media_budget *b,
-                     struct carat_error *err)
+static void fill_ring(const struct resizer *r, struct band *band, uint32_t end)
 {
     const struct media_picture *in = r->in;
-    for (; r->ring.end < end; r->ring.end++) {
-        if (r->ring.end % TICK_ROWS == 0) {
-            int rc = media_budget_tick(b, 0, 0, err);
-            if (rc) {
-                return rc;
-            }
-        }
-        split_row(&r->planes, in->pixels + (size_t)r->ring.end * in->width * 3, in->width);
-        resize_row(ring_row(&r->ring, r->ring.end), &r->across, &r->planes);
+    struct ring *ring = &band->ring;
+    for (; ring->end < end; ring->end++) {
+        split_row(&band->planes, in->pixels + (size_t)ring->end * in->width * 3, in->width);
+        resize_row(ring_row(ring, ring->end), &r->across, &band->planes);
     }
-    return 0;
+}
+
+// Bands share nothing; the rows between two of them go through the first pass twice.
+static void band_task(void *context, size_t task, size_t thread)
+{
+    (void)thread;
+    struct resizer *r = context;
+    struct band *band = &r->bands[task];
+    const uint32_t begin = (uint32_t)((uint64_t)r->height * task / r->n_bands);
+    const uint32_t end = (uint32_t)((uint64_t)r->height * (task + 1) / r->n_bands);
+    band->ring.end = r->down.first[begin];
+    for (uint32_t y = begin; y < end; y++) {
+        fill_ring(r, band, r->down.first[y] + r->down.count[y]);
+        resize_columns(r->out + (size_t)y * band->ring.row_size, &r->down, y, &band->ring);
+    }
 }
 
 int resize_rgb(uint8_t *out, uint32_t width, uint32_t height, const struct media_picture *in,
@@ -301,19 +334,22 @@ int resize_rgb(uint8_t *out, uint32_t width, uint32_t height, const struct media
 {
     require(width > 0 && height > 0);
     require(in->width > 0 && in->height > 0);
-    const size_t row_size = (size_t)width * 3;
     if (width == in->width && height == in->height) {
-        memcpy(out, in->pixels, row_size * height);
+        memcpy(out, in->pixels, (size_t)width * height * 3);
         return 0;
     }
     struct resizer r;
+    struct pool *pool = NULL;
     int rc = resizer_init(&r, in, width, height, b, err);
-    for (uint32_t y = 0; y < height && !rc; y++) {
-        rc = fill_ring(&r, r.down.first[y] + r.down.count[y], b, err);
-        if (!rc) {
-            resize_columns(out + y * row_size, &r.down, y, &r.ring);
-        }
+    r.out = out;
+    if (!rc && r.n_bands > 1 && pool_new(&pool, r.n_bands, NULL)) {
+        pool = NULL; // no more threads: the bands one after the other
     }
+    if (!rc) { // some tenths of a second at most, whatever the limits allow
+        pool_run(pool, r.n_bands, band_task, &r);
+        rc = media_budget_tick(b, 0, 0, err);
+    }
+    pool_free(pool);
     resizer_release(&r, b);
     return rc;
 }

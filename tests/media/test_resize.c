@@ -87,7 +87,8 @@ static void test_resize_equals_the_reference_bit_for_bit(void **state)
         {400, 768, 96, 768, EDGES, 0x19296844f5bdb4fe},
         {48, 48, 49, 47, NOISE, 0xb6ace4611bc28db0},
         {805, 801, 384, 384, SLOPE, 0x8aae409367f26bbf},
-        {1920, 1080, 528, 288, SLOPE, 0xc7e312ccfa6b6bab},
+        {1920, 1080, 528, 288, SLOPE, 0xc7e312ccfa6b6bab}, // large enough for threads
+        {1283, 1021, 432, 336, NOISE, 0xf55df38a2d4a09e4},
         {3, 1, 144, 48, EDGES, 0x1155ab9b0e605625},
         {20000, 2, 144, 48, EDGES, 0x7ffeeefa0a80d54d},
         {255, 257, 254, 258, NOISE, 0x7d582add1dfea7d1},
