@@ -117,6 +117,28 @@ struct carat_model_info {
 /* Lives as long as the engine. */
 CARAT_API const struct carat_model_info *carat_engine_info(const struct carat_engine *engine);
 
+/* ---------------------------------------------------------------------------------- limits */
+
+#define CARAT_LIMITS_LEVELS_MAX 8
+/* What the machine can do at most, measured when asked: speeds are judged by it. Decoding reads
+ * every weight once per token and is bound by read_rate; reading a prompt multiplies, and is bound
+ * by the rate of its kind at the level of kernels in use. docs/performance.md */
+struct carat_level_limits {
+    const char *name;  /* level of kernels, as carat_model_info.cpu_level; static */
+    double int8_rate;  /* multiply-adds per second of 8-bit products with exact 32-bit sums */
+    double float_rate; /* the same of f32 */
+};
+struct carat_limits {
+    size_t n_threads;
+    double read_rate;     /* bytes per second that all threads together read from memory */
+    double read_rate_one; /* that one thread reads */
+    struct carat_level_limits levels[CARAT_LIMITS_LEVELS_MAX]; /* lowest first */
+    size_t n_levels;
+};
+/* Takes a few seconds and 512 MiB. n_threads 0: one per usable core. */
+CARAT_API int carat_measure_limits(struct carat_limits *out, size_t n_threads,
+                                   struct carat_error *err);
+
 /* ---------------------------------------------------------------------------------- tokens */
 
 enum carat_token_flags {
@@ -403,6 +425,19 @@ CARAT_API int carat_estimate(struct carat_memory *out, const struct carat_engine
 CARAT_API int carat_engine_estimate(struct carat_memory *out, const struct carat_engine *engine,
                                     const struct carat_session_options *session,
                                     struct carat_error *err);
+
+/* What evaluating tokens costs, counted: bytes read from memory (weights once for each chunk, the
+ * kv cache) and multiply-adds of either kind. */
+struct carat_cost {
+    double bytes;
+    double int8_products;
+    double float_products;
+};
+/* Of n tokens at positions first .. first + n - 1, logits of the last one included; n = 1 is a step
+ * of decoding at depth `first`. */
+CARAT_API int carat_engine_cost(struct carat_cost *out, const struct carat_engine *engine,
+                                const struct carat_session_options *session, size_t first, size_t n,
+                                struct carat_error *err);
 
 struct carat_session;
 CARAT_API int carat_session_new(struct carat_session **out, struct carat_engine *engine,

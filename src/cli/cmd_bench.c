@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "cli/bench_limits.h"
 #include "cli/bench_media.h"
 #include "cli/loading.h"
 
@@ -15,7 +16,7 @@ struct bench_options {
     struct option_count decode;
     struct option_counts depth;
     struct option_count runs;
-    bool is_media;
+    bool is_media, has_limits;
     const char *image, *audio;
     struct option_counts image_tokens;
     bool is_json, is_quiet;
@@ -34,6 +35,9 @@ static const struct option bench_rows[] = {
      "measure each R times, after one run that does not count (default: "
      "3)",
      AT(runs), 1, RUNS_MAX, NULL},
+    {"limits", OPTION_FLAG, NULL,
+     "measure what the machine can do at most, and show each speed as a share of what binds it",
+     AT(has_limits), 0, 0, NULL},
     {"media", OPTION_FLAG, NULL,
      "measure what pictures and sound cost before the decoder, against the prefill of as many "
      "tokens",
@@ -66,7 +70,8 @@ struct bench {
     struct output *out;
     struct loaded loaded;
     struct carat_memory memory;
-    uint64_t private_peak; // the most that was seen
+    struct carat_limits limits; // n_threads 0: not asked for
+    uint64_t private_peak;      // the most that was seen
     size_t n_runs;
     struct measure *measures;
     size_t n_measures;
@@ -188,6 +193,32 @@ struct speeds {
     double median, min, max;
 };
 
+// How much of the machine's limit a speed is, 0 to 1; 0 where limits were not asked for.
+struct share {
+    double of_limit;
+    bool is_reading; // of memory; else multiplying
+};
+
+static struct share share_of(const struct bench *b, const struct measure *m, double tokens_per_s)
+{
+    struct share share = {0, false};
+    const struct carat_engine *engine = b->loaded.engine;
+    struct carat_session_options session;
+    struct carat_cost cost;
+    settings_session(&session, &b->options->model, NULL);
+    session.context_max = b->memory.context_max;
+    // A step in the middle stands for all steps of a run.
+    size_t first = m->is_decode ? (m->depth ? m->depth : 1) + m->tokens / 2 : 0;
+    size_t n = m->is_decode ? 1 : m->tokens;
+    if (b->limits.n_threads == 0 || carat_engine_cost(&cost, engine, &session, first, n, NULL)) {
+        return share;
+    }
+    double least =
+        limits_seconds(&b->limits, carat_engine_info(engine)->cpu_level, &cost, &share.is_reading);
+    share.of_limit = least * tokens_per_s / (double)n;
+    return share;
+}
+
 static struct speeds speeds_of(const struct measure *m, size_t n)
 {
     double sorted[RUNS_MAX];
@@ -221,8 +252,14 @@ static void write_json_list(const struct bench *b, struct buf *out, bool is_deco
         }
         buf_addf(out,
                  "\"tokens\":%zu,\"tokens_per_s\":%.3f,\"min_tokens_per_s\":%.3f,"
-                 "\"max_tokens_per_s\":%.3f}",
+                 "\"max_tokens_per_s\":%.3f",
                  m->tokens, s.median, s.min, s.max);
+        struct share share = share_of(b, m, s.median);
+        if (share.of_limit > 0) {
+            buf_addf(out, ",\"share_of_limit\":%.4f,\"bound_by\":\"%s\"", share.of_limit,
+                     share.is_reading ? "memory" : "multiply-adds");
+        }
+        buf_adds(out, "}");
         is_first = false;
     }
 }
@@ -243,6 +280,10 @@ static void write_json(const struct bench *b, struct buf *out)
              (unsigned long long)m->kv_sliding, (unsigned long long)m->kv_full,
              (unsigned long long)m->scratch, (unsigned long long)m->total, m->context_max,
              (unsigned long long)b->private_peak, (unsigned long long)os_memory_resident_peak());
+    if (b->limits.n_threads) {
+        buf_adds(out, ",");
+        limits_write_json(&b->limits, out);
+    }
     buf_adds(out, ",\"model\":");
     buf_add_json(out, info->name, strlen(info->name));
     buf_addf(out,
@@ -257,14 +298,22 @@ static void write_table(const struct bench *b, struct buf *out)
     const struct carat_memory *m = &b->memory;
     buf_addf(out, "%s, %s, %zu threads (%s), loaded in %.2f s\n\n", info->name, info->weight_type,
              info->n_threads, info->cpu_level, b->loaded.load_s);
-    buf_addf(out, "%-8s %8s %8s %12s %12s %12s\n", "", "depth", "tokens", "tokens/s", "slowest",
-             "fastest");
+    if (b->limits.n_threads) {
+        limits_write_table(&b->limits, out);
+    }
+    buf_addf(out, "%-8s %8s %8s %12s %12s %12s%s\n", "", "depth", "tokens", "tokens/s", "slowest",
+             "fastest", b->limits.n_threads ? "  of the limit" : "");
     for (size_t i = 0; i < b->n_measures; i++) {
         const struct measure *one = &b->measures[i];
         struct speeds s = speeds_of(one, b->n_runs);
-        buf_addf(out, "%-8s %8zu %8zu %12.2f %12.2f %12.2f\n",
-                 one->is_decode ? "decode" : "prefill", one->depth, one->tokens, s.median, s.min,
-                 s.max);
+        buf_addf(out, "%-8s %8zu %8zu %12.2f %12.2f %12.2f", one->is_decode ? "decode" : "prefill",
+                 one->depth, one->tokens, s.median, s.min, s.max);
+        struct share share = share_of(b, one, s.median);
+        if (share.of_limit > 0) {
+            buf_addf(out, "  %5.1f %% of %s", 100 * share.of_limit,
+                     share.is_reading ? "memory" : "multiply-adds");
+        }
+        buf_adds(out, "\n");
     }
     buf_addf(out, "\ntokens/s is the median of %zu runs.\nMemory for a context of %zu tokens: ",
              b->n_runs, m->context_max);
@@ -337,7 +386,11 @@ static int bench_all(struct bench *b, const char *model, struct carat_error *err
     settings_session(&session, &settings, NULL);
     rc = carat_engine_estimate(&b->memory, b->loaded.engine, &session, err);
     watch_memory(b);
-    return rc ? rc : measure_all(b, err);
+    rc = rc ? rc : measure_all(b, err);
+    if (rc == 0 && b->options->has_limits) {
+        rc = carat_measure_limits(&b->limits, carat_engine_info(b->loaded.engine)->n_threads, err);
+    }
+    return rc;
 }
 
 static int run_bench_media(const struct command_call *call)
@@ -429,6 +482,7 @@ const struct command command_bench = {
             {"carat bench gemma.gguf", "512 tokens of prompt, 32 tokens of answer"},
             {"carat bench gemma.gguf --prefill 512,4096 --decode 64 --depth 0,4096 --json",
              "several lengths, for a script"},
+            {"carat bench gemma.gguf --limits", "how near that is to what the machine can do"},
             {"carat bench gemma.gguf --media --image photo.jpg --image-tokens 280",
              "what a photograph costs before the decoder"},
             {.line = NULL},

@@ -26,6 +26,11 @@ size_t device_threads(const struct device *dev)
     return dev->ops->threads(dev);
 }
 
+bool device_multiplies_int8(const struct device *dev, enum dtype type)
+{
+    return dev->ops->multiplies_int8(dev, type);
+}
+
 int device_wait(struct device *dev, struct carat_error *err)
 {
     return dev->ops->wait(dev, err);

@@ -23,6 +23,8 @@ int device_new_cpu(struct device **out, const struct device_options *options,
 void device_free(struct device *dev);               // takes NULL
 const char *device_level(const struct device *dev); // kernels in use: "avx2", ...
 size_t device_threads(const struct device *dev);
+// Whether op_linear multiplies weights of this type in int8; else in float.
+bool device_multiplies_int8(const struct device *dev, enum dtype type);
 // The first failure since the last call, or 0; waits until everything is done.
 int device_wait(struct device *dev, struct carat_error *err);
 

@@ -10,6 +10,7 @@ struct device_ops {
     void (*free)(struct device *dev);
     const char *(*level)(const struct device *dev);
     size_t (*threads)(const struct device *dev);
+    bool (*multiplies_int8)(const struct device *dev, enum dtype type);
     int (*wait)(struct device *dev, struct carat_error *err);
     int (*reserve)(struct device *dev, const struct device_limits *limits, struct carat_error *err);
     void *(*alloc)(struct device *dev, size_t size, struct carat_error *err);

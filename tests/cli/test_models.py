@@ -145,6 +145,15 @@ class Bench(CommandTest):
                                  "--json").out)["memory"]
         self.assertLessEqual(found["measured_private"], found["total"] - found["weights"])
 
+    def test_limits(self):
+        found = json.loads(carat("bench", "--limits", "--prefill", "8", "--decode", "4", "--runs", "1", "--threads", "2", "--json").out)
+        levels = [level["name"] for level in found["limits"]["levels"]]
+        self.assertEqual(found["limits"]["threads"], 2)
+        if found["cpu"] != "generic":  # which has no vectors to measure
+            self.assertIn(found["cpu"], levels)
+            self.assertGreater(found["prefill"][0]["share_of_limit"], 0)
+            self.assertIn(found["decode"][0]["bound_by"], ("memory", "multiply-adds"))
+
     def test_table(self):
         out = carat("bench", "--prefill", "4", "--decode", "2", "--runs", "1").out
         self.assertRegex(out, r"(?m)^prefill +0 +4 ")

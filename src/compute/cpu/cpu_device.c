@@ -33,6 +33,11 @@ static const char *cpu_level(const struct device *base)
     return ((const struct cpu_device *)base)->kern.name;
 }
 
+static bool cpu_multiplies_int8(const struct device *base, enum dtype type)
+{
+    return ((const struct cpu_device *)base)->uses_int8 && kern_codings[type].sub_block != 0;
+}
+
 static size_t cpu_threads(const struct device *base)
 {
     return pool_threads(((const struct cpu_device *)base)->pool);
@@ -361,6 +366,7 @@ static const struct device_ops cpu_ops = {
     .free = cpu_free,
     .level = cpu_level,
     .threads = cpu_threads,
+    .multiplies_int8 = cpu_multiplies_int8,
     .wait = cpu_wait,
     .reserve = cpu_reserve,
     .alloc = cpu_alloc,

@@ -120,7 +120,7 @@ static void pack_task(void *context, size_t task, size_t thread)
 
 static bool is_q8(const struct linear_job *job, const struct weight *w)
 {
-    return job->dev->uses_int8 && kern_codings[w->type].sub_block != 0;
+    return device_multiplies_int8(&job->dev->base, w->type);
 }
 
 static struct code_strip code_strip_at(uint8_t *scratch, size_t i)

@@ -107,6 +107,13 @@ struct kern {
     void (*pack)(struct panel panel, const float *x, size_t x_stride, size_t n);
     void (*dot_q8)(struct acc acc, struct code_strip strip, struct panel panel,
                    const struct kern_coding *coding, size_t n);
+    // Multiply-adds that run as fast as the level's instructions can, n_rounds times: how many that
+    // were. sink takes 64 bytes of what was computed. NULL in plain C.
+    uint64_t (*peak_q8)(uint8_t *sink, size_t n_rounds);
+    uint64_t (*peak_f32)(uint8_t *sink, size_t n_rounds);
+    // Reads size bytes, a multiple of 256, in order and does nothing with them.
+    void (*peak_read)(uint8_t *sink, const uint8_t *data, size_t size);
+
     // strip_q8 and dot_q8 in one for a panel of one row; NULL where there is nothing faster.
     void (*row_q8[DTYPE_COUNT_COMPUTE])(struct acc acc, struct strip_source from,
                                         struct panel panel, size_t n, enum dtype type);

@@ -384,4 +384,5 @@ void KERN_INIT(struct kern *k)
     k->unpack[DTYPE_Q8_0] = unpack_q8_0;
     KERN_INIT_DOT(k);
     KERN_INIT_STRIP(k);
+    KERN_INIT_PEAK(k);
 }

@@ -29,5 +29,6 @@ enum { SIMD_PARTS = KERN_LANES / SIMD_LANES };
 void KERN_INIT(struct kern *k);
 void KERN_INIT_DOT(struct kern *k);
 void KERN_INIT_STRIP(struct kern *k);
+void KERN_INIT_PEAK(struct kern *k);
 
 #endif
