@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the readers behind the libraries share among themselves, none of which needs a library's
-// header: what a file is, what its headers say of its size, colours, orientation. The rest of the
+// header: what a file is, what its headers say of its size and orientation. The rest of the
 // room knows media.h only.
 #ifndef CARAT_MEDIA_DECODE_H
 #define CARAT_MEDIA_DECODE_H

@@ -84,12 +84,12 @@ struct sound_sink {
 // ------------------------------------------------------------------------------- wav.c and ppm.c
 
 bool wav_is(const struct media_input *in); // RIFF, RF64 or BW64 "WAVE"
-// PCM and float of every width, A-law and mu-law. *is_other: a WAV that holds another codec;
-// nothing was read then.
+// PCM and float of every width, A-law and mu-law. A file that lacks samples its header promises is
+// an error. *is_other: a WAV that holds another codec; nothing was read then.
 int wav_read(const struct media_input *in, struct sound_sink *sink, struct media_budget *b,
              bool *is_other, struct carat_error *err);
-// A WAV that is still being written, in pieces of any size; sizes of 0 or all ones in its header
-// mean "until it ends".
+// A WAV that is still being written, in pieces of any size. It ends where it ends: recorders write
+// a length before they know it.
 struct wav_stream;
 int wav_stream_new(struct wav_stream **out, struct sound_sink *sink, struct media_budget *b,
                    struct carat_error *err);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // WAV: chunks of RIFF, and of RF64 and BW64 for files beyond 4 GB (EBU Tech 3306, ITU-R BS.2088).
-// One parser for bytes that come in pieces; a whole file is one piece. Sizes in the header are not
-// believed: a file that ends early gives the samples that it has.
+// One parser for bytes that come in pieces; a whole file is one piece. Nothing is allocated by
+// sizes in the header. A stream ends where it ends; a file must have what its header promises.
 #include "media/media.h"
 
 #include <stdio.h>
