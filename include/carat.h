@@ -430,6 +430,7 @@ CARAT_API int carat_engine_estimate(struct carat_memory *out, const struct carat
  * kv cache) and multiply-adds of either kind. */
 struct carat_cost {
     double bytes;
+    double weight_bytes; /* of them, those of the weights */
     double int8_products;
     double float_products;
 };
@@ -461,6 +462,12 @@ CARAT_API int carat_session_score(struct carat_session *session, const carat_tok
 CARAT_API const float *carat_session_logits(const struct carat_session *session);
 CARAT_API const carat_token *carat_session_tokens(const struct carat_session *session, size_t *n);
 CARAT_API size_t carat_session_context_max(const struct carat_session *session);
+/* For measuring speed at depth: makes the timeline n positions long without evaluating any. The
+ * cache gets made-up rows, of the size that the model's own have and the same ones each time, and
+ * steps of carat_decode then cost what they cost behind n real tokens. No text comes of it: the
+ * timeline has no logits, not even after steps, so that carat_generate and carat_session_score
+ * refuse it; its tokens are 0; the next sync begins anew. */
+CARAT_API int carat_session_fill(struct carat_session *session, size_t n, struct carat_error *err);
 CARAT_API void carat_session_free(struct carat_session *session);
 
 /* ---------------------------------------------------------------------------------- sampling */

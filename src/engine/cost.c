@@ -10,7 +10,9 @@ static void add_product(struct carat_cost *cost, const struct carat_engine *e,
                         const struct weight *w, double n_rows, double n_passes)
 {
     double products = (double)w->rows * (double)w->columns * n_rows;
-    cost->bytes += (double)w->rows * (double)w->row_size * n_passes;
+    double bytes = (double)w->rows * (double)w->row_size * n_passes;
+    cost->bytes += bytes;
+    cost->weight_bytes += bytes;
     if (device_multiplies_int8(e->device, w->type)) {
         cost->int8_products += products;
     } else {

@@ -24,6 +24,7 @@ struct carat_session {
     size_t n_written;
     float *logits; // [n_vocab], of the last token when has_logits
     bool has_logits;
+    bool is_filled; // the timeline was made up, for measuring: nothing may be read from it
 };
 
 static int make_timeline(struct carat_session *s, struct carat_error *err)
@@ -93,7 +94,7 @@ void carat_session_free(struct carat_session *s)
 
 const float *carat_session_logits(const struct carat_session *s)
 {
-    return s->has_logits ? s->logits : NULL;
+    return s->has_logits && !s->is_filled ? s->logits : NULL;
 }
 
 const carat_token *carat_session_tokens(const struct carat_session *s, size_t *n)
@@ -225,7 +226,7 @@ static size_t common_beginning(const struct carat_session *s, const struct carat
 // block; nothing when the window can no longer be brought back to that point.
 static size_t reusable(const struct carat_session *s, const struct carat_prompt *p, size_t to)
 {
-    size_t keep = common_beginning(s, p);
+    size_t keep = s->is_filled ? 0 : common_beginning(s, p);
     keep = span_block_begin(&s->rule, p, keep < to ? keep : to);
     bool has_answer = keep == s->n_tokens && s->has_logits && !s->options.has_all_logits;
     if (keep > 0 && keep == to && !has_answer) {
@@ -292,6 +293,7 @@ int carat_session_sync(struct carat_session *s, const struct carat_prompt *p, si
         s->has_logits = false;
     }
     s->n_written = keep ? s->n_written : 0; // nothing that was there is needed again
+    s->is_filled = false;
     while (rc == 0 && s->n_tokens < to) {
         rc = read_chunk(s, p, keep, to, err);
     }
@@ -343,6 +345,11 @@ int carat_session_score(struct carat_session *s, const carat_token *tokens, size
 {
     int rc = check_tokens(s, tokens, n, s->n_tokens, err);
     rc = rc ? rc : check_can_append(s, err);
+    if (rc == 0 && s->is_filled) {
+        rc = fail(err, CARAT_E_ARGUMENT,
+                  "the timeline was filled for measuring and foretells nothing: sync the session "
+                  "with a prompt first");
+    }
     if (rc || n == 0) {
         return rc;
     }
@@ -364,6 +371,33 @@ int carat_session_score(struct carat_session *s, const carat_token *tokens, size
         }
         done += part;
     }
+    return 0;
+}
+
+// --------------------------------------------------------------------------------------- measuring
+
+int carat_session_fill(struct carat_session *s, size_t n, struct carat_error *err)
+{
+    struct carat_engine *engine = s->engine;
+    if (n == 0 || n > s->options.context_max) {
+        return fail(err, CARAT_E_ARGUMENT, "expected 1 to %zu positions to fill, found %zu",
+                    s->options.context_max, n);
+    }
+    // What was there is gone even when this fails.
+    s->n_tokens = s->n_written = 0;
+    s->has_logits = s->is_filled = false;
+    pthread_mutex_lock(&engine->lock);
+    int rc = kv_cache_fill(&s->kv, &engine->config, &engine->weights, n, err);
+    pthread_mutex_unlock(&engine->lock);
+    if (rc) {
+        return rc;
+    }
+    memset(s->tokens, 0, n * sizeof(s->tokens[0]));
+    if (s->keys) {
+        memset(s->keys, 0, n * sizeof(s->keys[0]));
+    }
+    s->n_tokens = s->n_written = n;
+    s->is_filled = true;
     return 0;
 }
 

@@ -51,4 +51,9 @@ bool kv_cache_can_rewind(const struct kv_cache *kv, size_t length, size_t to);
 // Rotations for positions up to `end`, where keys are rebuilt from values.
 void kv_cache_fill_rope(struct kv_cache *kv, const float *inv_freq, size_t end);
 
+// Puts made-up rows at positions 0 .. n - 1, for measuring: all of them that the cache would hold
+// after n tokens, and the same ones each time. In kv_fill.c.
+int kv_cache_fill(struct kv_cache *kv, const struct model_config *config,
+                  const struct weights *weights, size_t n, struct carat_error *err);
+
 #endif

@@ -18,11 +18,11 @@ static void test_cost_is_what_a_loop_counts(void **state)
     (void)state;
     static const struct {
         size_t first, n, chunk;
-        double bytes, products;
+        double bytes, weight_bytes, products;
     } cases[] = {
-        {0, 1, 512, 933632, 468992},
-        {40, 1, 512, 984832, 548352},
-        {0, 40, 16, 2925568, 20068352},
+        {0, 1, 512, 933632, 930816, 468992},
+        {40, 1, 512, 984832, 930816, 548352},
+        {0, 40, 16, 2925568, 2718720, 20068352},
     };
     struct carat_engine *engine = NULL;
     struct carat_engine_options options = {.model = MODEL, .n_threads = 1};
@@ -33,6 +33,7 @@ static void test_cost_is_what_a_loop_counts(void **state)
         assert_int_equal(
             carat_engine_cost(&cost, engine, &session, cases[i].first, cases[i].n, NULL), 0);
         assert_true(cost.bytes == cases[i].bytes);
+        assert_true(cost.weight_bytes == cases[i].weight_bytes);
         assert_true(cost.float_products == cases[i].products);
         assert_true(cost.int8_products == 0);
     }
