@@ -80,7 +80,6 @@ struct carat_engine_options {
     size_t n_threads;      /* 0: one per usable core */
     enum carat_activations activations;
     bool is_vocab_only; /* tokenizer and chat only: no tensors are needed or looked at */
-    bool reads_ahead;   /* touch all weights while opening, with progress */
     carat_on_progress on_progress;
     void *user;
 };

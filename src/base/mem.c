@@ -77,10 +77,10 @@ static bool must_fail(void)
 }
 
 // Zeroed memory of the whole size, header included; NULL when there is none.
-static void *take_raw(size_t size, bool is_pages)
+static void *take_raw(size_t size, bool is_pages, bool will_be_filled)
 {
     if (is_pages) {
-        return os_pages_new(size);
+        return os_pages_new(size, will_be_filled);
     }
     void *raw = NULL;
     if (posix_memalign(&raw, MEM_ALIGN, size)) {
@@ -89,14 +89,14 @@ static void *take_raw(size_t size, bool is_pages)
     return memset(raw, 0, size);
 }
 
-void *mem_new(size_t size, struct carat_error *err)
+static void *new_block(size_t size, bool will_be_filled, struct carat_error *err)
 {
     size_t whole;
     bool is_pages = MEM_USES_PAGES && size >= MEM_PAGES_MIN;
     // Nothing in an address space is larger than PTRDIFF_MAX; some allocators complain aloud.
     void *raw = NULL;
     if (size_add(&whole, size, MEM_ALIGN) && whole <= PTRDIFF_MAX && !must_fail()) {
-        raw = take_raw(whole, is_pages);
+        raw = take_raw(whole, is_pages, will_be_filled);
     }
     if (!raw) {
         fail(err, CARAT_E_MEMORY, "no memory for %zu bytes (%zu are in use)", size,
@@ -107,6 +107,16 @@ void *mem_new(size_t size, struct carat_error *err)
     *header = (struct mem_header){.magic = MEM_MAGIC, .size = size, .is_pages = is_pages};
     count_taken(size);
     return (uint8_t *)raw + MEM_ALIGN;
+}
+
+void *mem_new(size_t size, struct carat_error *err)
+{
+    return new_block(size, false, err);
+}
+
+void *mem_new_filled(size_t size, struct carat_error *err)
+{
+    return new_block(size, true, err);
 }
 
 void *mem_new_array(size_t count, size_t element_size, struct carat_error *err)

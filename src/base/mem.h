@@ -21,6 +21,8 @@ bool size_mul(size_t *out, size_t a, size_t b);
 // Zeroed memory, aligned to MEM_ALIGN; NULL with CARAT_E_MEMORY in err when there is none or when
 // the size overflows. A size of 0 gives a valid block. Freed with mem_free.
 void *mem_new(size_t size, struct carat_error *err);
+// The same for a block that will be filled whole: in large pages where the system has them.
+void *mem_new_filled(size_t size, struct carat_error *err);
 void *mem_new_array(size_t count, size_t element_size, struct carat_error *err);
 // Grows or shrinks a block from mem_new; new bytes are zero. On failure the old block stays valid.
 void *mem_resize(void *block, size_t new_size, struct carat_error *err);

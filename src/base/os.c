@@ -37,6 +37,8 @@
 #include "base/error.h"
 #include "base/mem.h"
 
+#define LARGE_PAGE ((size_t)2 << 20) // bytes; what x86 and most arm64 systems have
+
 static size_t page_size(void)
 {
     long size = sysconf(_SC_PAGESIZE);
@@ -127,10 +129,47 @@ void os_map_will_need(const struct os_map *m, size_t offset, size_t size)
     }
 }
 
-void *os_pages_new(size_t size)
+void os_map_drop(const struct os_map *m, size_t offset, size_t size)
+{
+    // Only whole pages: what stands beside the part may still be wanted.
+    size_t begin = (offset + page_size() - 1) / page_size() * page_size();
+    size_t end = size < m->size - offset ? (offset + size) / page_size() * page_size() : m->size;
+    if (m->data && offset < m->size && begin < end) {
+        madvise(pages_of(m->data + begin), end - begin, MADV_DONTNEED);
+    }
+}
+
+static void *map_pages(size_t size)
 {
     void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
     return pages == MAP_FAILED ? NULL : pages;
+}
+
+// Large pages begin at multiples of their size: maps more and gives the rest back.
+static void *map_large_pages(size_t size)
+{
+    if (size > SIZE_MAX - LARGE_PAGE) {
+        return NULL;
+    }
+    uint8_t *pages = map_pages(size + LARGE_PAGE);
+    if (!pages) {
+        return NULL;
+    }
+    const size_t whole = (size + page_size() - 1) / page_size() * page_size();
+    const size_t before = LARGE_PAGE - (uintptr_t)pages % LARGE_PAGE;
+    munmap(pages, before);
+    if (before + whole < size + LARGE_PAGE) {
+        munmap(pages + before + whole, size + LARGE_PAGE - before - whole);
+    }
+#ifdef MADV_HUGEPAGE
+    madvise(pages + before, whole, MADV_HUGEPAGE);
+#endif
+    return pages + before;
+}
+
+void *os_pages_new(size_t size, bool will_be_filled)
+{
+    return will_be_filled && size >= LARGE_PAGE ? map_large_pages(size) : map_pages(size);
 }
 
 void os_pages_free(void *pages, size_t size)

@@ -20,6 +20,9 @@ int os_map_open(struct os_map *out, const char *path, struct carat_error *err);
 void os_map_close(struct os_map *m); // takes zeroed memory
 // Tells the system that this part will be read soon. Advice only.
 void os_map_will_need(const struct os_map *m, size_t offset, size_t size);
+// Tells it that the whole pages of this part will not be read again: they no longer count as this
+// process's memory. Reading them all the same works. Advice only.
+void os_map_drop(const struct os_map *m, size_t offset, size_t size);
 
 bool os_is_directory(const char *path);
 bool os_is_file(const char *path);
@@ -41,8 +44,9 @@ void os_program_path(struct buf *out);
 const char *os_env(const char *name); // NULL when unset or empty
 
 // Zeroed memory straight from the system, in whole pages: pages that nobody touches cost nothing.
+// Memory that will be filled whole is asked for in large pages, which spare address translation.
 // For mem.c alone; everybody else uses mem_new. NULL when there is none.
-void *os_pages_new(size_t size);
+void *os_pages_new(size_t size, bool will_be_filled);
 void os_pages_free(void *pages, size_t size);
 
 double os_seconds(void); // monotonic

@@ -87,7 +87,6 @@ void settings_engine(struct carat_engine_options *out, const struct model_settin
         .projector = settings->projector,
         .n_threads = (size_t)settings->threads.value,
         .activations = settings->is_float ? CARAT_ACTIVATIONS_FLOAT : CARAT_ACTIVATIONS_AUTO,
-        .reads_ahead = progress != NULL,
         .on_progress = progress ? progress_report : NULL,
         .user = progress,
     };

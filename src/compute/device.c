@@ -53,6 +53,29 @@ void device_release(struct device *dev, void *block)
     }
 }
 
+int device_new_weight(struct device *dev, struct weight *w, struct carat_error *err)
+{
+    require(!w->packed);
+    return dev->ops->new_weight(dev, w, err);
+}
+
+void device_fill_weight(struct device *dev, const struct weight *w, size_t first, size_t n)
+{
+    require(w->packed);
+    require(first <= w->rows && n <= w->rows - first);
+    require(first % DEVICE_WEIGHT_ROWS == 0);
+    require(n % DEVICE_WEIGHT_ROWS == 0 || first + n == w->rows);
+    dev->ops->fill_weight(dev, w, first, n);
+}
+
+void device_free_weight(struct device *dev, struct weight *w)
+{
+    if (w->packed) {
+        dev->ops->free_weight(dev, w);
+        w->packed = NULL;
+    }
+}
+
 struct tensor tensor_make(float *data, size_t rows, size_t columns)
 {
     return (struct tensor){.data = data, .rows = rows, .columns = columns, .stride = columns};
@@ -76,6 +99,7 @@ void op_embed(struct device *dev, struct tensor out, const struct weight *w, con
               float scale)
 {
     require(out.columns == w->columns);
+    require(w->packed);
     dev->ops->embed(dev, out, w, tokens, scale);
 }
 
@@ -106,6 +130,7 @@ void op_linear(struct device *dev, const struct tensor *outs, struct tensor x,
         require(outs[i].columns == weights[i]->rows);
         require(x.columns == weights[i]->columns);
         require(weights[i]->type < DTYPE_COUNT_COMPUTE);
+        require(weights[i]->packed);
     }
     dev->ops->linear(dev, outs, x, weights, n);
 }

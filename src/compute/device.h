@@ -54,14 +54,26 @@ struct tensor {
 struct tensor tensor_make(float *data, size_t rows, size_t columns); // contiguous
 struct tensor tensor_rows(struct tensor t, size_t first, size_t n);
 
-// A matrix as stored in the file: row r is at data + r * row_size. Computes y = x W^T.
+// A matrix. Computes y = x W^T. The operations read the device's own copy, in the order that its
+// products want, which is as large as the rows in the file; those are not needed any more then.
 struct weight {
     enum dtype type;
-    const uint8_t *data;
-    size_t rows;     // outputs
-    size_t columns;  // inputs
-    size_t row_size; // bytes
+    const uint8_t *data; // as stored in the file: row r is at data + r * row_size
+    size_t rows;         // outputs
+    size_t columns;      // inputs
+    size_t row_size;     // bytes
+    uint8_t *packed;     // the device's; NULL before device_new_weight
+    size_t strip_size;   // bytes of 16 packed rows
 };
+// Bytes that the device's copy takes.
+uint64_t device_weight_size(const struct weight *w);
+// Makes room for the device's copy of w. Freed by device_free_weight.
+int device_new_weight(struct device *dev, struct weight *w, struct carat_error *err);
+// Copies rows [first, first + n) of w->data, with first a multiple of DEVICE_WEIGHT_ROWS, and n too
+// unless they are the last ones.
+#define DEVICE_WEIGHT_ROWS 16
+void device_fill_weight(struct device *dev, const struct weight *w, size_t first, size_t n);
+void device_free_weight(struct device *dev, struct weight *w); // takes one without a copy
 
 // out[i] = scale * row tokens[i] of w. [n, w.columns]
 void op_embed(struct device *dev, struct tensor out, const struct weight *w, const int32_t *tokens,

@@ -15,6 +15,9 @@ struct device_ops {
     int (*reserve)(struct device *dev, const struct device_limits *limits, struct carat_error *err);
     void *(*alloc)(struct device *dev, size_t size, struct carat_error *err);
     void (*release)(struct device *dev, void *block);
+    int (*new_weight)(struct device *dev, struct weight *w, struct carat_error *err);
+    void (*fill_weight)(struct device *dev, const struct weight *w, size_t first, size_t n);
+    void (*free_weight)(struct device *dev, struct weight *w);
 
     void (*embed)(struct device *dev, struct tensor out, const struct weight *w,
                   const int32_t *tokens, float scale);

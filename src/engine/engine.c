@@ -7,13 +7,11 @@
 #include "base/mem.h"
 #include "engine/sampler.h"
 #include "engine/span.h"
+#include "model/load.h"
 
 // What a process takes besides its buffers: program and libraries, threads' stacks, the allocator's
 // own. Measured 6 to 9 MiB; rounded up.
 #define PROCESS_OVERHEAD ((uint64_t)16 << 20)
-
-#define READ_AHEAD_STEP ((size_t)16 << 20)
-#define PAGE_STEP       4096
 
 // ---------------------------------------------------------------------------------------- opening
 
@@ -35,44 +33,6 @@ static uint64_t all_files_size(const struct source *source)
     return size;
 }
 
-// Touches every page of a source's files. total: of all that is read; *done goes on.
-static int read_files(const struct source *source, uint64_t *done, uint64_t total,
-                      const struct carat_engine_options *o, struct carat_error *err)
-{
-    volatile uint8_t sink = 0;
-    for (size_t i = 0; i < source_n_maps(source); i++) {
-        const struct os_map *map = source_map_at(source, i);
-        for (size_t at = 0; at < map->size; at += READ_AHEAD_STEP) {
-            size_t n = map->size - at < READ_AHEAD_STEP ? map->size - at : READ_AHEAD_STEP;
-            os_map_will_need(map, at, n);
-            for (size_t p = 0; p < n; p += PAGE_STEP) {
-                sink = (uint8_t)(sink ^ map->data[at + p]);
-            }
-            *done += n;
-            if (o->on_progress && !o->on_progress(o->user, "loading", *done, total)) {
-                return fail(err, CARAT_E_STOPPED, "loading was stopped");
-            }
-        }
-    }
-    return 0;
-}
-
-// So that the first answer does not wait for the disk.
-static int read_ahead(const struct carat_engine *e, const struct carat_engine_options *o,
-                      struct carat_error *err)
-{
-    uint64_t done = 0;
-    uint64_t total = all_files_size(e->source);
-    if (e->projector_source) {
-        total += all_files_size(e->projector_source);
-    }
-    int rc = read_files(e->source, &done, total, o, err);
-    if (rc == 0 && e->projector_source) {
-        rc = read_files(e->projector_source, &done, total, o, err);
-    }
-    return rc;
-}
-
 // tokenizer.md section 4: a GGUF names one end token or none, so the chat's own are always added
 // there; a checkpoint's generation config is complete. Media placeholders make no sense as output
 // anywhere.
@@ -91,18 +51,44 @@ static void complete_token_sets(struct carat_engine *e)
     }
 }
 
-// Mapped weights larger than the memory work, but every token then waits for the disk.
-static void warn_if_too_large(const struct carat_engine *e)
+static int check_memory(const struct carat_engine *e, struct carat_error *err)
 {
-    uint64_t memory = os_memory_total();
-    uint64_t weights = e->weights.file_size + e->projector.file_size;
+    const uint64_t memory = os_memory_total();
+    const uint64_t available = os_memory_available();
+    const uint64_t weights = e->weights.packed_size + e->projector.packed_size;
     if (memory > 0 && weights > memory) {
-        log_line(
-            CARAT_LOG_WARNING,
-            "%s: the weights take %.1f GB, this machine has %.1f GB of memory: each token will "
-            "wait for the disk; a smaller quantization would fit",
-            source_path(e->source), (double)weights / 1e9, (double)memory / 1e9);
+        return fail(err, CARAT_E_MEMORY,
+                    "%s: the weights take %.1f GB, this machine has %.1f GB of memory; a smaller "
+                    "quantization would fit",
+                    source_path(e->source), (double)weights / 1e9, (double)memory / 1e9);
     }
+    if (available > 0 && weights > available) {
+        log_line(CARAT_LOG_WARNING,
+                 "%s: the weights take %.1f GB, and %.1f GB of memory are free: close other "
+                 "programs, or this one will wait for the disk",
+                 source_path(e->source), (double)weights / 1e9, (double)available / 1e9);
+    }
+    return 0;
+}
+
+static int load_model(struct carat_engine *e, const struct carat_engine_options *o,
+                      struct carat_error *err)
+{
+    struct load load = {
+        .device = e->device,
+        .on_progress = o->on_progress,
+        .user = o->user,
+        .total = weights_load_size(&e->weights) + projector_load_size(&e->projector),
+    };
+    int rc = check_memory(e, err);
+    if (rc == 0) {
+        rc = load_weights(&load, &e->weights, e->source, err);
+    }
+    if (rc == 0) {
+        const struct source *source = e->projector_source ? e->projector_source : e->source;
+        rc = load_projector(&load, &e->projector, source, err);
+    }
+    return rc;
 }
 
 static const struct projector *projector_or_null(const struct projector *p)
@@ -140,10 +126,9 @@ static int open_model(struct carat_engine *e, const struct carat_engine_options 
     e->decoder.weights = &e->weights;
     e->decoder.projector = projector_or_null(&e->projector);
     e->decoder.device = e->device;
-    warn_if_too_large(e);
     log_line(CARAT_LOG_DEBUG, "%s: %u layers, kernels %s, %zu threads", source_path(e->source),
              e->config.n_layers, device_level(e->device), device_threads(e->device));
-    return o->reads_ahead ? read_ahead(e, o, err) : 0;
+    return load_model(e, o, err);
 }
 
 static char *model_name(const struct source *source, struct carat_error *err)
@@ -252,6 +237,10 @@ void carat_engine_close(struct carat_engine *e)
     }
     if (e->decoder.device) {
         decoder_release(&e->decoder);
+    }
+    if (e->device) {
+        unload_weights(e->device, &e->weights);
+        unload_projector(e->device, &e->projector);
     }
     device_free(e->device);
     projector_release(&e->projector);
@@ -413,7 +402,7 @@ static int estimate(struct carat_memory *out, const struct estimate_input *in,
         return rc;
     }
     struct carat_memory m = {
-        .weights = in->weights->file_size + in->projector->file_size,
+        .weights = in->weights->packed_size + in->projector->packed_size,
         .tables = tokenizer_memory(in->source) + in->weights->copied_size +
                   in->projector->copied_size + header_size(in->source) +
                   (in->projector_source ? header_size(in->projector_source) : 0),

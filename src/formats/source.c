@@ -22,6 +22,7 @@ struct source {
     char *path;
     struct source_file *files;
     size_t n_files;
+    bool is_borrowed; // the bytes are the caller's, not mapped files
     struct source_tensor *tensors;
     size_t n_tensors;
     struct map by_name;
@@ -599,6 +600,7 @@ int source_open_memory(struct source **out, const void *data, size_t size, const
         return CARAT_E_MEMORY;
     }
     int rc;
+    s->is_borrowed = true;
     if (size >= 4 && memcmp(data, "GGUF", 4) == 0) {
         struct gguf *g = NULL;
         rc = gguf_open_memory(&g, data, size, name, err);
@@ -665,6 +667,37 @@ const struct os_map *source_map_at(const struct source *s, size_t i)
 {
     require(i < s->n_files);
     return file_map(&s->files[i]);
+}
+
+// The mapped file that these bytes lie in; NULL: none.
+static const struct os_map *map_around(const struct source *s, const uint8_t *data, size_t size)
+{
+    const uintptr_t at = (uintptr_t)data;
+    for (size_t i = 0; i < s->n_files && !s->is_borrowed; i++) {
+        const struct os_map *map = file_map(&s->files[i]);
+        const uintptr_t begin = (uintptr_t)map->data;
+        if (map->data && at >= begin && at - begin <= map->size &&
+            size <= map->size - (at - begin)) {
+            return map;
+        }
+    }
+    return NULL;
+}
+
+void source_will_need(const struct source *s, const uint8_t *data, size_t size)
+{
+    const struct os_map *map = map_around(s, data, size);
+    if (map) {
+        os_map_will_need(map, (size_t)(data - map->data), size);
+    }
+}
+
+void source_drop(const struct source *s, const uint8_t *data, size_t size)
+{
+    const struct os_map *map = map_around(s, data, size);
+    if (map) {
+        os_map_drop(map, (size_t)(data - map->data), size);
+    }
 }
 
 const struct gguf *source_gguf(const struct source *s)

@@ -46,6 +46,11 @@ const struct source_tensor *source_find(const struct source *s, const char *name
 size_t source_n_maps(const struct source *s);                                      // one per file
 const struct os_map *source_map_at(const struct source *s, size_t i);
 
+// Tells the system that these bytes of a file will be read soon, or not again: see os.h. Bytes that
+// lie in no mapped file are left alone.
+void source_will_need(const struct source *s, const uint8_t *data, size_t size);
+void source_drop(const struct source *s, const uint8_t *data, size_t size);
+
 // Exactly one of these two is not NULL: the metadata of a GGUF's first file, or config.json.
 const struct gguf *source_gguf(const struct source *s);
 const struct json_doc *source_config(const struct source *s);

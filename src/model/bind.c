@@ -116,6 +116,7 @@ int bind_matrix(struct tensor_binder *b, struct weight *out, float *factor, cons
         .row_size = row_size,
     };
     b->file_size += t->size;
+    b->packed_size += device_weight_size(out);
     b->n_parameters += rows * want.columns;
     b->params_by_type[t->type] += rows * want.columns;
     return 0;

@@ -17,13 +17,15 @@ struct tensor_shape {
 
 struct tensor_binder {
     const struct source *source;
-    struct arena *arena; // of the copies
-    uint64_t file_size;  // bytes of the matrices
+    struct arena *arena;  // of the copies
+    uint64_t file_size;   // bytes of the matrices
+    uint64_t packed_size; // bytes of the device's copies of them
     uint64_t n_parameters;
     uint64_t params_by_type[DTYPE_COUNT];
 };
 
-// A matrix stays in the file, in its own type. factor: what its products are multiplied by.
+// A matrix stays in the file, in its own type, until load.h takes it. factor: what its products are
+// multiplied by.
 int bind_matrix(struct tensor_binder *b, struct weight *out, float *factor, const char *name,
                 struct tensor_shape want, struct carat_error *err);
 // A vector is copied as f32.

@@ -427,6 +427,7 @@ int projector_bind(struct projector *out, const struct model_config *config,
     }
     p.hidden_size = config->hidden_size;
     p.file_size = b.tensors.file_size;
+    p.packed_size = b.tensors.packed_size;
     p.n_parameters = b.tensors.n_parameters;
     p.copied_size = p.arena.taken;
     *out = p;

@@ -38,7 +38,8 @@ struct projector {
     float norm_eps;              // of the LayerNorms: 1e-5
     float vision_rms_eps;        // of the norms without weight: 1e-6
     float audio_rms_eps;
-    uint64_t file_size; // bytes of the matrices, which stay mapped
+    uint64_t file_size;   // bytes of the matrices in the file
+    uint64_t packed_size; // bytes of the device's copies of them
     uint64_t copied_size;
     uint64_t n_parameters;
     struct arena arena;

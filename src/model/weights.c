@@ -298,12 +298,14 @@ int weights_bind(struct weights *out, const struct model_config *config,
                        .tensors = {.source = source, .arena = &w.arena},
                        .prefix = find_prefix(source)};
     w.layers = arena_take(&w.arena, config->n_layers * sizeof(w.layers[0]), err);
+    w.n_layers = config->n_layers;
     int rc = w.layers ? bind_all(&b, err) : CARAT_E_MEMORY;
     if (rc) {
         weights_release(&w);
         return rc;
     }
     w.file_size = b.tensors.file_size;
+    w.packed_size = b.tensors.packed_size;
     w.n_parameters = b.tensors.n_parameters;
     w.copied_size = w.arena.taken;
     *out = w;

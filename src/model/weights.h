@@ -33,7 +33,7 @@ struct tensor_info {
     const char *gguf;        // after "blk.N." where is_layer
     const char *safetensors; // after the prefix, and "layers.N." where is_layer
     bool is_layer;
-    bool is_vector; // small, copied as f32; matrices stay in the file
+    bool is_vector; // small, copied as f32; matrices are for load.h
 };
 extern const struct tensor_info tensor_table[ROLE_COUNT];
 
@@ -57,8 +57,10 @@ struct weights {
     size_t n_pairs_full; // pairs of a full layer's head that rotate
     size_t n_pairs_sliding;
     struct layer_weights *layers; // [n_layers]
-    uint64_t file_size;           // bytes of the matrices, which stay mapped
-    uint64_t copied_size;         // bytes of what was copied
+    size_t n_layers;
+    uint64_t file_size;   // bytes of the matrices in the file
+    uint64_t packed_size; // bytes of the device's copies of them
+    uint64_t copied_size; // bytes of what was copied
     uint64_t n_parameters;
     enum dtype main_type; // holds most of the parameters
     struct arena arena;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/pool.h"
@@ -18,7 +19,7 @@
 enum {
     COLUMNS = 3840,
     PREFILL_ROWS = 256,
-    MATRIX_BYTES_MIN = 64 << 20, // beyond any cache that two cores have for themselves
+    MATRIX_BYTES_MIN = 256 << 20, // beyond any cache that two cores have for themselves
 };
 // The best of the runs that fit this time: others may be using the machine.
 static const double seconds_min = 0.25;
@@ -122,6 +123,7 @@ static void bench_type(const char *level, enum dtype type, enum carat_activation
         return;
     }
     size_t row_size = 0;
+    double one = 0;
     struct rng rng = {.state = 2};
     if (!dtype_row_size(&row_size, type, COLUMNS)) {
         device_free(dev);
@@ -130,20 +132,29 @@ static void bench_type(const char *level, enum dtype type, enum carat_activation
     // One block of rows, over and over: random bytes take longer to make than to multiply.
     const size_t n_rows = MATRIX_BYTES_MIN / row_size / 256 * 256;
     struct matrix m = matrix_new(&rng, type, 256, COLUMNS, false);
-    uint8_t *data = test_alloc(n_rows * row_size);
-    for (size_t r = 0; r < n_rows; r += 256) {
-        memcpy(data + r * row_size, m.w.data, 256 * row_size);
-    }
     struct weight w = m.w;
-    w.data = data;
     w.rows = n_rows;
-    const double one = time_linear(dev, &w, 1);
+    w.packed = mem_new_filled(n_rows * row_size, NULL);
+    require(w.packed);
+    for (size_t r = 0; r < n_rows; r += 256) {
+        memcpy(w.packed + r * row_size, m.w.packed, 256 * row_size);
+    }
+    printf("%s:", title);
+    for (size_t n = 1; n <= 16; n *= 2) {
+        const double s = time_linear(dev, &w, n);
+        if (n == 1) {
+            printf(" 1 row %5.1f GB/s; rows in the time of one:",
+                   (double)(n_rows * row_size) / s * 1e-9);
+            one = s;
+        } else {
+            printf(" %zu: %.1f", n, (double)n * one / s);
+        }
+    }
     w.rows = 1024;
     const double many = time_linear(dev, &w, PREFILL_ROWS);
-    printf("%s: 1 row %6.1f GB/s, %d rows %7.1f GMAC/s\n", title,
-           (double)(n_rows * row_size) / one * 1e-9, PREFILL_ROWS,
+    printf("; %d rows %6.1f GMAC/s\n", PREFILL_ROWS,
            (double)PREFILL_ROWS * COLUMNS * 1024 / many * 1e-9);
-    mem_free(data);
+    mem_free(w.packed);
     matrix_release(&m);
     device_free(dev);
 }

@@ -223,9 +223,16 @@ static void check_strip_f32(struct check *c, enum dtype type, size_t n)
     const struct strip_source from = {m.w.data, m.w.row_size};
     struct pair p = pair_new(n * KERN_LANES * 4);
     for (size_t i = 0; i < 2; i++) {
-        twin(c, i)->strip_f32[type](pair_at(&p, i), from, n, type);
+        twin(c, i)->strip_f32[type](pair_at(&p, i), m.w.packed, n, type);
     }
     pair_check(c, &p, "strip_f32", dtypes[type].name, n);
+    if (c->plain.rows_f32[type]) {
+        p = pair_new(n * KERN_LANES * 4);
+        for (size_t i = 0; i < 2; i++) {
+            twin(c, i)->rows_f32[type](pair_at(&p, i), from, n);
+        }
+        pair_check(c, &p, "rows_f32", dtypes[type].name, n);
+    }
     p = pair_new(n * 4);
     for (size_t i = 0; i < 2; i++) {
         twin(c, i)->unpack[type](pair_at(&p, i), from.data + 12 * from.stride, n);
@@ -300,7 +307,7 @@ static void check_dot_q8(struct check *c, enum dtype type, struct code_strip str
 }
 
 // Strip and products in one step, continued in a second call, against the two steps.
-static void check_row_q8(struct check *c, enum dtype type, struct strip_source from,
+static void check_row_q8(struct check *c, enum dtype type, const uint8_t *packed,
                          struct code_strip strip, size_t n)
 {
     if (!c->fast.row_q8[type]) {
@@ -315,7 +322,7 @@ static void check_row_q8(struct check *c, enum dtype type, struct strip_source f
         struct acc acc = {.data = pair_at(&p, 0), .stride = KERN_LANES, .is_fresh = again == 0};
         c->plain.dot_q8(acc, strip, panel, &kern_codings[type], n);
         acc.data = pair_at(&p, 1);
-        c->fast.row_q8[type](acc, from, panel, n, type);
+        c->fast.row_q8[type](acc, packed, panel, n, type);
     }
     pair_check(c, &p, "row_q8", dtypes[type].name, n);
     mem_free(block);
@@ -326,17 +333,16 @@ static void check_strip_q8(struct check *c, enum dtype type, size_t n)
 {
     const struct kern_coding *coding = &kern_codings[type];
     struct matrix m = matrix_new(&c->rng, type, KERN_LANES, n, n / 32 % 2);
-    const struct strip_source from = {m.w.data, m.w.row_size};
     struct pair p = pair_new(strip_size(n, coding));
     for (size_t i = 0; i < 2; i++) {
         struct code_strip strip = strip_in(pair_at(&p, i), n, coding->sub_block);
-        twin(c, i)->strip_q8[type](strip, from, n, type);
+        twin(c, i)->strip_q8[type](strip, m.w.packed, n, type);
     }
     const struct code_strip strip = strip_in(pair_at(&p, 0), n, coding->sub_block);
     for (size_t n_rows = c->fast.panel_rows; n_rows > 0; n_rows /= 2) {
         check_dot_q8(c, type, strip, n, n_rows);
     }
-    check_row_q8(c, type, from, strip, n);
+    check_row_q8(c, type, m.w.packed, strip, n);
     pair_check(c, &p, "strip_q8", dtypes[type].name, n);
     matrix_release(&m);
 }
@@ -443,12 +449,11 @@ static void check_against_double(struct check *c, enum dtype type)
 {
     enum { N = 512, ROWS = 3 };
     struct matrix m = matrix_new(&c->rng, type, KERN_LANES, N, false);
-    const struct strip_source from = {m.w.data, m.w.row_size};
     float *strip = test_alloc(N * KERN_LANES * 4);
     float *x = numbers(c, ROWS * N, 1);
     float out[ROWS * KERN_LANES];
     float w[N];
-    c->plain.strip_f32[type](strip, from, N, type);
+    c->plain.strip_f32[type](strip, m.w.packed, N, type);
     const struct acc acc = {.data = out, .stride = KERN_LANES, .is_fresh = true};
     c->plain.dot_f32(acc, strip, KERN_LANES, x, N, ROWS, N);
     for (size_t i = 0; i < ROWS * KERN_LANES; i++) {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "compute/cpu/kern.h"
 
 // splitmix64 (Steele, Lea, Flood 2014).
 uint32_t rng_u32(struct rng *rng)
@@ -100,11 +101,19 @@ struct matrix matrix_new(struct rng *rng, enum dtype type, size_t rows, size_t c
         fill_block(rng, type, data + i);
     }
     m.w.data = data;
+    require(kern_strip_size(&m.w.strip_size, type, columns));
+    m.w.packed = test_alloc((rows + KERN_LANES - 1) / KERN_LANES * m.w.strip_size);
+    for (size_t r = 0; r < rows; r += KERN_LANES) {
+        const struct strip_source from = {data + r * m.w.row_size, m.w.row_size};
+        kern_pack_strip(m.w.packed + r / KERN_LANES * m.w.strip_size, from,
+                        rows - r < KERN_LANES ? rows - r : KERN_LANES, columns, type);
+    }
     return m;
 }
 
 void matrix_release(struct matrix *m)
 {
+    mem_free(m->w.packed);
     mem_free(m->block);
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "model/decoder.h"
+#include "model/load.h"
 
 #define MODEL  TEST_DATA "/fixtures/unified-text/model"
 #define GOLDEN TEST_DATA "/fixtures/unified-mixed/golden.safetensors"
@@ -105,6 +106,9 @@ static int bench_open(void **state)
     assert_int_equal(weights_bind(&b.weights, &b.config, b.source, NULL), 0);
     assert_int_equal(projector_bind(&b.projector, &b.config, b.source, NULL), 0);
     assert_int_equal(device_new_cpu(&b.dev, &options, NULL), 0);
+    struct load load = {.device = b.dev};
+    assert_int_equal(load_weights(&load, &b.weights, b.source, NULL), 0);
+    assert_int_equal(load_projector(&load, &b.projector, b.source, NULL), 0);
     b.decoder = (struct decoder){
         .config = &b.config, .weights = &b.weights, .projector = &b.projector, .device = b.dev};
     assert_int_equal(decoder_reserve(&b.decoder, TOKENS_MAX, TOKENS_MAX, NULL), 0);
@@ -119,6 +123,8 @@ static int bench_close(void **state)
 {
     struct bench *b = *state;
     decoder_release(&b->decoder);
+    unload_weights(b->dev, &b->weights);
+    unload_projector(b->dev, &b->projector);
     device_free(b->dev);
     projector_release(&b->projector);
     weights_release(&b->weights);

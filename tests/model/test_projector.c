@@ -16,7 +16,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/str.h"
-#include "model/projector.h"
+#include "model/load.h"
 
 #define HF     TEST_DATA "/fixtures/unified-text/model"
 #define MMPROJ TEST_DATA "/fixtures/unified-gguf/mmproj-bf16.gguf"
@@ -82,12 +82,19 @@ static int bench_open(struct bench *b, const char *path, struct carat_error *err
         embedder_limits(&limits, &b->p);
         rc = device_reserve(b->dev, &limits, err);
     }
+    if (rc == 0) {
+        struct load load = {.device = b->dev};
+        rc = load_projector(&load, &b->p, b->source, err);
+    }
     return rc ? rc : embedder_reserve(&b->e, &b->p, b->dev, err);
 }
 
 static void bench_close(struct bench *b)
 {
     embedder_release(&b->e);
+    if (b->dev) {
+        unload_projector(b->dev, &b->p);
+    }
     device_free(b->dev);
     projector_release(&b->p);
     config_release(&b->config);

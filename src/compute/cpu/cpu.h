@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CPU device's own struct and how its files share the work: cpu_device.c owns it and does what
-// goes element by element, cpu_linear.c the products, cpu_attend.c the kv cache and attention.
+// goes element by element, cpu_weight.c packs matrices, cpu_linear.c has the products, cpu_attend.c
+// the kv cache and attention.
 #ifndef CARAT_COMPUTE_CPU_CPU_H
 #define CARAT_COMPUTE_CPU_CPU_H
 
@@ -40,6 +41,9 @@ bool cpu_linear_panels_size(size_t *out, const struct device_limits *limits);
 bool cpu_attend_thread_size(size_t *out, const struct device_limits *limits);
 bool cpu_attend_partials_size(size_t *out, const struct device_limits *limits);
 
+int cpu_new_weight(struct device *base, struct weight *w, struct carat_error *err);
+void cpu_fill_weight(struct device *base, const struct weight *w, size_t first, size_t n);
+void cpu_free_weight(struct device *base, struct weight *w);
 void cpu_linear(struct device *base, const struct tensor *outs, struct tensor x,
                 const struct weight *const *weights, size_t n);
 void cpu_kv_store(struct device *base, const struct kv_view *kv, struct tensor k, struct tensor v,

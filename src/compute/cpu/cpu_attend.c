@@ -302,7 +302,7 @@ static void load_keys(const struct tile *t, size_t begin, size_t values_begin)
     const struct strip_source from =
         kv->keys ? stored_keys(t, begin) : rebuilt_keys(t, begin, values_begin);
     const enum dtype type = kv->keys ? kv->type : DTYPE_F32;
-    t->job->dev->kern.strip_f32[type](t->strip, from, kv->head_dim, type);
+    t->job->dev->kern.rows_f32[type](t->strip, from, kv->head_dim);
 }
 
 static void mask_scores(const struct tile *t, size_t begin, size_t n_padded)

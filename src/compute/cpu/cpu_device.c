@@ -12,6 +12,7 @@ enum {
     // Below this many elements threads cost more than they bring.
     PARALLEL_MIN = 16384,
     COLUMNS_PER_TASK = 4096,
+    EMBED_PIECE = 512, // columns, a multiple of every block
 };
 
 static void cpu_free(struct device *base)
@@ -198,7 +199,13 @@ static void embed_task(void *context, size_t task, size_t thread)
     require(token >= 0);
     require((size_t)token < w->rows);
     float *out = job->out.data + task * job->out.stride;
-    job->dev->kern.unpack[w->type](out, w->data + (size_t)token * w->row_size, w->columns);
+    const uint8_t *strip = w->packed + (size_t)token / KERN_LANES * w->strip_size;
+    uint8_t row[EMBED_PIECE * sizeof(float)];
+    for (size_t k = 0; k < w->columns; k += EMBED_PIECE) {
+        const size_t n = w->columns - k < EMBED_PIECE ? w->columns - k : EMBED_PIECE;
+        kern_packed_row(row, strip, (size_t)token % KERN_LANES, k, n, w->type);
+        job->dev->kern.unpack[w->type](out + k, row, n);
+    }
     job->dev->kern.scale(out, w->columns, job->number);
 }
 
@@ -371,6 +378,9 @@ static const struct device_ops cpu_ops = {
     .reserve = cpu_reserve,
     .alloc = cpu_alloc,
     .release = cpu_release,
+    .new_weight = cpu_new_weight,
+    .fill_weight = cpu_fill_weight,
+    .free_weight = cpu_free_weight,
     .embed = cpu_embed,
     .norm = cpu_norm,
     .layer_norm = cpu_layer_norm,

@@ -3,7 +3,6 @@
 // strips into its thread's scratch, small enough for the cache, and applies it to every row of x.
 // Cutting the columns into pieces, the rows into panels or the outputs into tasks changes no
 // result.
-#include <assert.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -20,10 +19,6 @@ enum {
     STRIP_SCALES = LINEAR_CHUNK_Q8 / 16 * KERN_LANES, // floats, for the smallest sub-block
     STRIP_SIZE = STRIP_CODES_SIZE + 2 * STRIP_SCALES * 4,
 };
-// The rows of a last strip that has fewer than 16, as stored: no type takes more than 34 / 32 bytes
-// per column where pieces are long, nor more than 4 where they are short.
-enum { EDGE_ROW_SIZE = LINEAR_CHUNK_Q8 / 32 * 34 };
-_Static_assert(LINEAR_CHUNK_F32 * 4 <= EDGE_ROW_SIZE, "a row of floats fits");
 _Static_assert(LINEAR_CHUNK_F32 *KERN_LANES * 4 <= STRIP_SIZE, "a float strip fits");
 _Static_assert(LINEAR_CHUNK_FEW <= LINEAR_CHUNK_F32, "a short strip fits");
 
@@ -39,7 +34,7 @@ struct linear_job {
 
 size_t cpu_linear_thread_size(void)
 {
-    return (size_t)LINEAR_STRIPS * STRIP_SIZE + (size_t)KERN_LANES * EDGE_ROW_SIZE;
+    return (size_t)LINEAR_STRIPS * STRIP_SIZE;
 }
 
 bool cpu_linear_panels_size(size_t *out, const struct device_limits *limits)
@@ -162,7 +157,6 @@ struct piece {
     size_t n_strips;
     size_t column;
     size_t n;
-    bool has_few_rows;
     uint8_t *scratch;
 };
 
@@ -179,45 +173,16 @@ static size_t lanes_of(const struct weight *w, size_t strip)
     return left < KERN_LANES ? left : KERN_LANES;
 }
 
-// Where the strip's rows stand. Those of a short last strip are copied, the last one repeatedly:
-// the lanes past the end are computed and dropped.
-static struct strip_source source_of(const struct piece *p, size_t strip)
+// The piece's columns of a packed strip.
+static const uint8_t *packed_at(const struct piece *p, size_t strip)
 {
     const struct weight *w = p->w;
-    const struct dtype_info *t = &dtypes[w->type];
-    const uint8_t *rows =
-        w->data + strip * KERN_LANES * w->row_size + p->column / t->block_values * t->block_size;
-    const size_t n = lanes_of(w, strip);
-    if (n == KERN_LANES) {
-        return (struct strip_source){rows, w->row_size};
-    }
-    uint8_t *copies = p->scratch + (size_t)LINEAR_STRIPS * STRIP_SIZE;
-    const size_t size = p->n / t->block_values * t->block_size;
-    assert(size <= EDGE_ROW_SIZE);
-    for (size_t r = 0; r < KERN_LANES; r++) {
-        memcpy(copies + r * EDGE_ROW_SIZE, rows + (r < n ? r : n - 1) * w->row_size, size);
-    }
-    return (struct strip_source){copies, EDGE_ROW_SIZE};
+    const struct kern_packing packing = kern_packing_of(w->type);
+    return w->packed + strip * w->strip_size +
+           p->column / packing.values * packing.size * KERN_LANES;
 }
 
-// Asks for the same columns of the next strip while this one is worked on: with few rows of x
-// memory is what limits, and 16 rows at a time are more streams than hardware follows. Past the end
-// it does no harm.
-static void prefetch_next(const struct piece *p, size_t strip)
-{
-    const struct weight *w = p->w;
-    const struct dtype_info *t = &dtypes[w->type];
-    const size_t size = p->n / t->block_values * t->block_size;
-    uintptr_t at = (uintptr_t)w->data + (strip + 1) * KERN_LANES * w->row_size +
-                   p->column / t->block_values * t->block_size;
-    for (size_t r = 0; r < KERN_LANES; r++, at += w->row_size) {
-        for (size_t i = 0; i < size; i += 64) {
-            __builtin_prefetch((const void *)(at + i), 0, 2);
-        }
-    }
-}
-
-// The outputs of one strip for a panel; unpacked is NULL where strip and products are one step.
+// The outputs of one strip for a panel; unpacked is NULL where codes and products are one step.
 static void strip_outputs(const struct linear_job *job, const struct piece *p, size_t strip,
                           struct panel_rows rows, const struct code_strip *unpacked)
 {
@@ -233,26 +198,21 @@ static void strip_outputs(const struct linear_job *job, const struct piece *p, s
     if (unpacked) {
         kern->dot_q8(acc, *unpacked, panel, &kern_codings[type], p->n);
     } else {
-        prefetch_next(p, strip);
-        kern->row_q8[type](acc, source_of(p, strip), panel, p->n, type);
+        kern->row_q8[type](acc, packed_at(p, strip), panel, p->n, type);
     }
     if (n_lanes < KERN_LANES) {
         edge_end(&edge);
     }
 }
 
-static void piece_q8(const struct linear_job *job, const struct piece *p)
+static void piece_q8(const struct linear_job *job, const struct piece *p, bool is_direct)
 {
     const struct kern *kern = &job->dev->kern;
     const enum dtype type = p->w->type;
     struct code_strip strips[LINEAR_STRIPS];
-    const bool is_direct = job->x.rows == 1 && kern->row_q8[type];
     for (size_t s = 0; s < p->n_strips && !is_direct; s++) {
-        if (p->has_few_rows) {
-            prefetch_next(p, p->strip + s);
-        }
         strips[s] = code_strip_at(p->scratch, s);
-        kern->strip_q8[type](strips[s], source_of(p, p->strip + s), p->n, type);
+        kern->strip_q8[type](strips[s], packed_at(p, p->strip + s), p->n, type);
     }
     const size_t n_panels = count_panels(job->x.rows, kern->panel_rows);
     for (size_t i = 0; i < n_panels; i++) {
@@ -268,12 +228,8 @@ static void piece_f32(const struct linear_job *job, const struct piece *p)
     const struct kern *kern = &job->dev->kern;
     float *strips = (float *)(void *)p->scratch;
     for (size_t s = 0; s < p->n_strips; s++) {
-        const struct strip_source from = source_of(p, p->strip + s);
-        if (p->has_few_rows) {
-            prefetch_next(p, p->strip + s);
-        }
-        kern->strip_f32[p->w->type](strips + s * LINEAR_CHUNK_F32 * KERN_LANES, from, p->n,
-                                    p->w->type);
+        kern->strip_f32[p->w->type](strips + s * LINEAR_CHUNK_F32 * KERN_LANES,
+                                    packed_at(p, p->strip + s), p->n, p->w->type);
     }
     for (size_t row = 0; row < job->x.rows; row += KERN_PANEL_MAX) {
         const size_t left = job->x.rows - row;
@@ -300,6 +256,26 @@ static size_t strips_of(const struct weight *w)
     return w->rows / KERN_LANES + (w->rows % KERN_LANES != 0);
 }
 
+// How a task goes through its part of a matrix.
+struct pace {
+    size_t strips;  // taken together
+    size_t columns; // taken together
+    bool is_direct; // no codes in between
+};
+
+static struct pace pace_of(const struct linear_job *job, const struct weight *w, bool is_int8)
+{
+    if (is_int8 && job->x.rows == 1 && job->dev->kern.row_q8[w->type]) {
+        return (struct pace){.strips = 1, .columns = w->columns, .is_direct = true};
+    }
+    // With few rows the unpacking is what costs: one strip at a time reads memory in order.
+    if (job->x.rows <= KERN_PANEL_MAX) {
+        return (struct pace){.strips = 1, .columns = LINEAR_CHUNK_FEW};
+    }
+    return (struct pace){.strips = LINEAR_STRIPS,
+                         .columns = is_int8 ? LINEAR_CHUNK_Q8 : LINEAR_CHUNK_F32};
+}
+
 static void strips_task(void *context, size_t task, size_t thread)
 {
     const struct linear_job *job = context;
@@ -309,26 +285,19 @@ static void strips_task(void *context, size_t task, size_t thread)
     }
     const struct weight *w = job->weights[i];
     const bool is_int8 = is_q8(job, w);
-    const bool has_few_rows = job->x.rows <= KERN_PANEL_MAX;
-    // With few rows the unpacking is what costs: one strip at a time reads the file in order.
-    const size_t group = has_few_rows ? 1 : LINEAR_STRIPS;
-    const size_t chunk = has_few_rows ? LINEAR_CHUNK_FEW
-                         : is_int8    ? LINEAR_CHUNK_Q8
-                                      : LINEAR_CHUNK_F32;
-    struct piece p = {.w = w,
-                      .out = job->outs[i],
-                      .has_few_rows = has_few_rows,
-                      .scratch = job->dev->threads[thread]};
+    const struct pace pace = pace_of(job, w, is_int8);
+    struct piece p = {.w = w, .out = job->outs[i], .scratch = job->dev->threads[thread]};
     const size_t begin = (task - job->first_task[i]) * job->strips_per_task;
     const size_t n_strips = strips_of(w);
     const size_t end =
         n_strips - begin < job->strips_per_task ? n_strips : begin + job->strips_per_task;
     for (p.strip = begin; p.strip < end; p.strip += p.n_strips) {
-        p.n_strips = end - p.strip < group ? end - p.strip : group;
+        p.n_strips = end - p.strip < pace.strips ? end - p.strip : pace.strips;
         for (p.column = 0; p.column < w->columns; p.column += p.n) {
-            p.n = w->columns - p.column < chunk ? w->columns - p.column : chunk;
+            const size_t left = w->columns - p.column;
+            p.n = left < pace.columns ? left : pace.columns;
             if (is_int8) {
-                piece_q8(job, &p);
+                piece_q8(job, &p, pace.is_direct);
             } else {
                 piece_f32(job, &p);
             }

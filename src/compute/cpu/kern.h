@@ -25,7 +25,9 @@ struct kern_coding {
     uint8_t zero_shift; // zero = 1 << zero_shift, or no zero when 255
     uint8_t sub_block;  // 16 or 32 columns; 0: this type is only multiplied in float
     bool has_min;
-    bool is_wide; // codes above 63: two products do not fit 16 bits
+    bool is_wide;       // codes above 63: two products do not fit 16 bits
+    uint8_t loose_at;   // where a block has bytes that make no whole word,
+    uint8_t loose_size; // and how many: 0, 1 or 2
 };
 enum { KERN_NO_ZERO = 255 };
 extern const struct kern_coding kern_codings[DTYPE_COUNT_COMPUTE];
@@ -35,6 +37,27 @@ struct strip_source {
     const uint8_t *data;
     size_t stride; // bytes
 };
+
+// Weights stand in memory as packed strips: 16 rows, block by block; of a block first the loose
+// bytes of all rows, then its 32-bit words in order, each 16 times, once per row. A packed strip
+// has as many bytes as the rows in the file, but for rows of no whole number of words, which are
+// filled up with zeros. F32, F16 and BF16 have one word per block here.
+struct kern_packing {
+    size_t values;     // of a block
+    size_t size;       // bytes of a block of one row
+    size_t loose_at;   // see struct kern_coding
+    size_t loose_size; // the rest are words
+};
+struct kern_packing kern_packing_of(enum dtype type);
+// Bytes of a packed strip with rows of n values; false when that overflows.
+bool kern_strip_size(size_t *out, enum dtype type, size_t n);
+// Packs n_rows (1 .. 16) rows of n values; a strip with fewer than 16 repeats the last one.
+void kern_pack_strip(uint8_t *strip, struct strip_source from, size_t n_rows, size_t n,
+                     enum dtype type);
+// Columns [first, first + n), whole blocks, of one row back as they were stored. first and n are
+// even where two values share a word, or n ends the row.
+void kern_packed_row(uint8_t *row, const uint8_t *strip, size_t lane, size_t first, size_t n,
+                     enum dtype type);
 
 // 16 rows of weights as codes. scale and min have 16 floats per sub-block.
 struct code_strip {
@@ -92,17 +115,19 @@ struct kern {
     // A row of n values to f32.
     void (*unpack[DTYPE_COUNT_COMPUTE])(float *out, const void *row, size_t n);
 
-    // Float products. strip [n][16] from 16 rows of n values each, which may be unaligned.
-    void (*strip_f32[DTYPE_COUNT_COMPUTE])(float *strip, struct strip_source from, size_t n,
+    // Float products. strip [n][16] from a packed strip of n values per row.
+    void (*strip_f32[DTYPE_COUNT_COMPUTE])(float *strip, const uint8_t *packed, size_t n,
                                            enum dtype type);
+    // The same from 16 rows as stored, which may be unaligned: for keys. F32, F16 and Q8_0.
+    void (*rows_f32[DTYPE_COUNT_COMPUTE])(float *strip, struct strip_source from, size_t n);
     // For each of n_rows rows of x: acc lanes += strip[k][lane] * x[k], k in order, fused. strip
     // row k is at strip + k * strip_stride.
     void (*dot_f32)(struct acc acc, const float *strip, size_t strip_stride, const float *x,
                     size_t x_stride, size_t n_rows, size_t n);
 
     // Int8 products; n is a multiple of 32 (and of the type's block).
-    void (*strip_q8[DTYPE_COUNT_COMPUTE])(struct code_strip strip, struct strip_source from,
-                                          size_t n, enum dtype type);
+    void (*strip_q8[DTYPE_COUNT_COMPUTE])(struct code_strip strip, const uint8_t *packed, size_t n,
+                                          enum dtype type);
     // x [n_rows, n] with row stride to a panel of n_rows.
     void (*pack)(struct panel panel, const float *x, size_t x_stride, size_t n);
     void (*dot_q8)(struct acc acc, struct code_strip strip, struct panel panel,
@@ -115,8 +140,8 @@ struct kern {
     void (*peak_read)(uint8_t *sink, const uint8_t *data, size_t size);
 
     // strip_q8 and dot_q8 in one for a panel of one row; NULL where there is nothing faster.
-    void (*row_q8[DTYPE_COUNT_COMPUTE])(struct acc acc, struct strip_source from,
-                                        struct panel panel, size_t n, enum dtype type);
+    void (*row_q8[DTYPE_COUNT_COMPUTE])(struct acc acc, const uint8_t *packed, struct panel panel,
+                                        size_t n, enum dtype type);
 };
 
 void kern_init_generic(struct kern *k);

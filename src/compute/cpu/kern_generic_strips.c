@@ -9,19 +9,19 @@
 
 // clang-format off
 const struct kern_coding kern_codings[DTYPE_COUNT_COMPUTE] = {
-    [DTYPE_Q4_0]   = {.zero_shift = 3,            .sub_block = 32},
+    [DTYPE_Q4_0]   = {.zero_shift = 3,            .sub_block = 32, .loose_size = 2},
     [DTYPE_Q4_1]   = {.zero_shift = KERN_NO_ZERO, .sub_block = 32, .has_min = true},
-    [DTYPE_Q5_0]   = {.zero_shift = 4,            .sub_block = 32},
+    [DTYPE_Q5_0]   = {.zero_shift = 4,            .sub_block = 32, .loose_size = 2},
     [DTYPE_Q5_1]   = {.zero_shift = KERN_NO_ZERO, .sub_block = 32, .has_min = true},
-    [DTYPE_Q8_0]   = {.zero_shift = 7,            .sub_block = 32, .is_wide = true},
+    [DTYPE_Q8_0]   = {.zero_shift = 7,            .sub_block = 32, .is_wide = true, .loose_size = 2},
     [DTYPE_Q2_K]   = {.zero_shift = KERN_NO_ZERO, .sub_block = 16, .has_min = true},
-    [DTYPE_Q3_K]   = {.zero_shift = 2,            .sub_block = 16},
+    [DTYPE_Q3_K]   = {.zero_shift = 2,            .sub_block = 16, .loose_at = 108, .loose_size = 2},
     [DTYPE_Q4_K]   = {.zero_shift = KERN_NO_ZERO, .sub_block = 32, .has_min = true},
     [DTYPE_Q5_K]   = {.zero_shift = KERN_NO_ZERO, .sub_block = 32, .has_min = true},
-    [DTYPE_Q6_K]   = {.zero_shift = 5,            .sub_block = 16},
-    [DTYPE_IQ4_NL] = {.zero_shift = 7,            .sub_block = 32, .is_wide = true},
+    [DTYPE_Q6_K]   = {.zero_shift = 5,            .sub_block = 16, .loose_at = 208, .loose_size = 2},
+    [DTYPE_IQ4_NL] = {.zero_shift = 7,            .sub_block = 32, .is_wide = true, .loose_size = 2},
     [DTYPE_IQ4_XS] = {.zero_shift = 7,            .sub_block = 32, .is_wide = true},
-    [DTYPE_MXFP4]  = {.zero_shift = 4,            .sub_block = 32},
+    [DTYPE_MXFP4]  = {.zero_shift = 4,            .sub_block = 32, .loose_size = 1},
     [DTYPE_NVFP4]  = {.zero_shift = 4,            .sub_block = 16},
 };
 // clang-format on
@@ -32,6 +32,8 @@ static float read_f16(const uint8_t *at)
     memcpy(&h, at, sizeof(h));
     return f16_to_f32(h);
 }
+
+enum { BLOCK_SIZE_MAX = 256 }; // bytes, more than any block has
 
 // One block of one row as codes in the order of the columns.
 struct block_codes {
@@ -260,32 +262,55 @@ static const codes_of_block codes_of[DTYPE_COUNT_COMPUTE] = {
 };
 // clang-format on
 
-static void strip_codes(struct code_strip strip, struct strip_source from, size_t n,
-                        enum dtype type)
+static void strip_codes(struct code_strip strip, const uint8_t *packed, size_t n, enum dtype type)
 {
     const struct dtype_info *t = &dtypes[type];
     const size_t n_subs = t->block_values / kern_codings[type].sub_block;
-    struct block_codes block;
+    struct block_codes codes;
+    uint8_t block[BLOCK_SIZE_MAX];
     for (size_t r = 0; r < KERN_LANES; r++) {
         for (size_t b = 0; b < n / t->block_values; b++) {
-            codes_of[type](&block, from.data + r * from.stride + b * t->block_size);
+            kern_packed_row(block, packed, r, b * t->block_values, t->block_values, type);
+            codes_of[type](&codes, block);
             for (size_t i = 0; i < t->block_values; i++) {
                 const size_t k = b * t->block_values + i;
-                strip.codes[(k / 4 * KERN_LANES + r) * 4 + k % 4] = block.codes[i];
+                strip.codes[(k / 4 * KERN_LANES + r) * 4 + k % 4] = codes.codes[i];
             }
             for (size_t g = 0; g < n_subs; g++) {
-                strip.scale[(b * n_subs + g) * KERN_LANES + r] = block.scale[g];
+                strip.scale[(b * n_subs + g) * KERN_LANES + r] = codes.scale[g];
                 if (kern_codings[type].has_min) {
-                    strip.min[(b * n_subs + g) * KERN_LANES + r] = block.min[g];
+                    strip.min[(b * n_subs + g) * KERN_LANES + r] = codes.min[g];
                 }
             }
         }
     }
 }
 
-static void strip_values(float *strip, struct strip_source from, size_t n, enum dtype type)
+enum { PIECE = 256 }; // values, a multiple of every block
+
+static void put_lane(float *strip, size_t lane, const float *values, size_t n)
 {
-    enum { PIECE = 256 }; // a multiple of every block
+    for (size_t i = 0; i < n; i++) {
+        strip[i * KERN_LANES + lane] = values[i];
+    }
+}
+
+static void strip_values(float *strip, const uint8_t *packed, size_t n, enum dtype type)
+{
+    uint8_t row[PIECE * sizeof(float)];
+    float values[PIECE];
+    for (size_t r = 0; r < KERN_LANES; r++) {
+        for (size_t k = 0; k < n; k += PIECE) {
+            const size_t n_here = n - k < PIECE ? n - k : PIECE;
+            kern_packed_row(row, packed, r, k, n_here, type);
+            dtypes[type].unpack(values, row, n_here);
+            put_lane(strip + k * KERN_LANES, r, values, n_here);
+        }
+    }
+}
+
+static void rows_values(float *strip, struct strip_source from, size_t n, enum dtype type)
+{
     const struct dtype_info *t = &dtypes[type];
     float values[PIECE];
     for (size_t r = 0; r < KERN_LANES; r++) {
@@ -293,11 +318,24 @@ static void strip_values(float *strip, struct strip_source from, size_t n, enum 
             const size_t n_here = n - k < PIECE ? n - k : PIECE;
             t->unpack(values, from.data + r * from.stride + k / t->block_values * t->block_size,
                       n_here);
-            for (size_t i = 0; i < n_here; i++) {
-                strip[(k + i) * KERN_LANES + r] = values[i];
-            }
+            put_lane(strip + k * KERN_LANES, r, values, n_here);
         }
     }
+}
+
+static void rows_f32(float *strip, struct strip_source from, size_t n)
+{
+    rows_values(strip, from, n, DTYPE_F32);
+}
+
+static void rows_f16(float *strip, struct strip_source from, size_t n)
+{
+    rows_values(strip, from, n, DTYPE_F16);
+}
+
+static void rows_q8_0(float *strip, struct strip_source from, size_t n)
+{
+    rows_values(strip, from, n, DTYPE_Q8_0);
 }
 
 void kern_init_generic_strips(struct kern *k)
@@ -307,4 +345,7 @@ void kern_init_generic_strips(struct kern *k)
         k->strip_f32[type] = strip_values;
         k->strip_q8[type] = codes_of[type] ? strip_codes : NULL;
     }
+    k->rows_f32[DTYPE_F32] = rows_f32;
+    k->rows_f32[DTYPE_F16] = rows_f16;
+    k->rows_f32[DTYPE_Q8_0] = rows_q8_0;
 }
