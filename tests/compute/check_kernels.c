@@ -241,6 +241,19 @@ static void check_strip_f32(struct check *c, enum dtype type, size_t n)
     matrix_release(&m);
 }
 
+// From rows at places that nothing is aligned to.
+static void check_pack_strip(struct check *c, enum dtype type, size_t n)
+{
+    struct matrix m = matrix_new(&c->rng, type, KERN_LANES, n, true);
+    const struct strip_source from = {m.w.data, m.w.row_size};
+    struct pair p = pair_new(m.w.strip_size);
+    for (size_t i = 0; i < 2; i++) {
+        twin(c, i)->pack_strip(pair_at(&p, i), from, n, type);
+    }
+    pair_check(c, &p, "pack_strip", dtypes[type].name, n);
+    matrix_release(&m);
+}
+
 // Codes, scales and minima of a strip in one block, so that guards stand around all of them.
 static struct code_strip strip_in(uint8_t *block, size_t n, size_t sub_block)
 {
@@ -410,6 +423,7 @@ static void check_types(struct check *c)
         const size_t unit = block == 1 ? 7 : block;
         for (size_t n = unit; n <= COLUMNS_MAX; n += unit * (1 + n / unit / 3)) {
             check_strip_f32(c, type, n);
+            check_pack_strip(c, type, n);
             if (kern_codings[type].sub_block != 0) {
                 check_strip_q8(c, type, n);
             }

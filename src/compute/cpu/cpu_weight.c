@@ -35,6 +35,7 @@ void cpu_free_weight(struct device *base, struct weight *w)
 }
 
 struct fill_job {
+    const struct cpu_device *dev;
     const struct weight *w;
     size_t first_strip;
     size_t end_row;
@@ -49,13 +50,18 @@ static void fill_task(void *context, size_t task, size_t thread)
     const size_t row = strip * KERN_LANES;
     const size_t left = job->end_row - row;
     const struct strip_source from = {w->data + row * w->row_size, w->row_size};
-    kern_pack_strip(w->packed + strip * w->strip_size, from, left < KERN_LANES ? left : KERN_LANES,
-                    w->columns, w->type);
+    uint8_t *packed = w->packed + strip * w->strip_size;
+    if (left >= KERN_LANES) {
+        job->dev->kern.pack_strip(packed, from, w->columns, w->type);
+    } else {
+        kern_pack_strip(packed, from, left, w->columns, w->type);
+    }
 }
 
 void cpu_fill_weight(struct device *base, const struct weight *w, size_t first, size_t n)
 {
     struct cpu_device *dev = (struct cpu_device *)base;
-    struct fill_job job = {.w = w, .first_strip = first / KERN_LANES, .end_row = first + n};
+    struct fill_job job = {
+        .dev = dev, .w = w, .first_strip = first / KERN_LANES, .end_row = first + n};
     pool_run(dev->pool, n / KERN_LANES + (n % KERN_LANES != 0), fill_task, &job);
 }

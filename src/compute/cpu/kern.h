@@ -115,6 +115,9 @@ struct kern {
     // A row of n values to f32.
     void (*unpack[DTYPE_COUNT_COMPUTE])(float *out, const void *row, size_t n);
 
+    // Packs 16 rows of n values, as kern_pack_strip does.
+    void (*pack_strip)(uint8_t *strip, struct strip_source from, size_t n, enum dtype type);
+
     // Float products. strip [n][16] from a packed strip of n values per row.
     void (*strip_f32[DTYPE_COUNT_COMPUTE])(float *strip, const uint8_t *packed, size_t n,
                                            enum dtype type);

@@ -338,8 +338,14 @@ static void rows_q8_0(float *strip, struct strip_source from, size_t n)
     rows_values(strip, from, n, DTYPE_Q8_0);
 }
 
+static void pack_strip(uint8_t *strip, struct strip_source from, size_t n, enum dtype type)
+{
+    kern_pack_strip(strip, from, KERN_LANES, n, type);
+}
+
 void kern_init_generic_strips(struct kern *k)
 {
+    k->pack_strip = pack_strip;
     for (size_t type = 0; type < DTYPE_COUNT_COMPUTE; type++) {
         k->unpack[type] = dtypes[type].unpack;
         k->strip_f32[type] = strip_values;

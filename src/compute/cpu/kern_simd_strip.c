@@ -712,6 +712,63 @@ static void strip_bf16(float *strip, const uint8_t *packed, size_t n, enum dtype
 
 // ------------------------------------------------------------------------------ rows as stored
 
+// Words [first, end) of a block, which begins at from, to their places.
+SIMD_INLINE void pack_words(uint8_t *words, struct strip_source from, size_t first, size_t end)
+{
+    size_t i = first;
+    for (; i + 4 <= end; i += 4) {
+        for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
+            vi w[4];
+            vi_load_rows(w, from.data + part * from.stride + 4 * (i - first), from.stride);
+            for (size_t j = 0; j < 4; j++) {
+                vi_store(words + ((i + j) * KERN_LANES + part) * 4, w[j]);
+            }
+        }
+    }
+    for (; i < end; i++) {
+        for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
+            vi_store(words + (i * KERN_LANES + part) * 4,
+                     vi_load_words(from.data + part * from.stride + 4 * (i - first), from.stride));
+        }
+    }
+}
+
+SIMD_INLINE void pack_blocks(uint8_t *strip, struct strip_source from, size_t n_blocks,
+                             const struct kern_packing p, const size_t loose)
+{
+    const size_t before = loose > 0 ? p.loose_at / 4 : p.size / 4;
+    for (size_t b = 0; b < n_blocks; b++) {
+        for (size_t r = 0; r < KERN_LANES && loose > 0; r++) {
+            memcpy(strip + loose * r, from.data + r * from.stride + p.loose_at, loose);
+        }
+        uint8_t *words = strip + loose * KERN_LANES;
+        const struct strip_source rest = {from.data + p.loose_at + loose, from.stride};
+        pack_words(words, from, 0, before);
+        if (loose > 0) {
+            pack_words(words, rest, before, p.size / 4);
+        }
+        strip += p.size * KERN_LANES;
+        from.data += p.size;
+    }
+}
+
+static void pack_strip(uint8_t *strip, struct strip_source from, size_t n, enum dtype type)
+{
+    const struct kern_packing p = kern_packing_of(type);
+    if (p.size == 4 && n % (4 * p.values) == 0) { // floats: four words at a time
+        const struct kern_packing four = {.values = 4 * p.values, .size = 16};
+        pack_blocks(strip, from, n / four.values, four, 0);
+    } else if (n % p.values != 0) {
+        kern_pack_strip(strip, from, KERN_LANES, n, type);
+    } else if (p.loose_size == 2) {
+        pack_blocks(strip, from, n / p.values, p, 2);
+    } else if (p.loose_size == 1) {
+        pack_blocks(strip, from, n / p.values, p, 1);
+    } else {
+        pack_blocks(strip, from, n / p.values, p, 0);
+    }
+}
+
 static void rows_f32(float *strip, struct strip_source from, size_t n)
 {
     const size_t whole = n / 4 * 4;
@@ -790,6 +847,7 @@ void KERN_INIT_STRIP(struct kern *k)
     k->strip_f32[DTYPE_F32] = strip_f32;
     k->strip_f32[DTYPE_F16] = strip_f16;
     k->strip_f32[DTYPE_BF16] = strip_bf16;
+    k->pack_strip = pack_strip;
     k->rows_f32[DTYPE_F32] = rows_f32;
     k->rows_f32[DTYPE_F16] = rows_f16;
     k->rows_f32[DTYPE_Q8_0] = rows_q8_0;
