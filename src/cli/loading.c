@@ -38,6 +38,33 @@ static void say_model(const struct loaded *l)
     }
 }
 
+static void set_progress(struct loaded *l, const struct loading_options *options,
+                         const struct output *out)
+{
+    l->progress.is_visible = out->errors_are_terminal && !options->is_quiet;
+    l->progress.is_bytes = true;
+    l->prefill_progress.is_visible = l->media_progress.is_visible = l->progress.is_visible;
+    l->media_progress.is_share = true;
+}
+
+static void choose_session(struct carat_session_options *session, struct loaded *l,
+                           const struct loading_options *options)
+{
+    settings_session(session, options->settings, &l->prefill_progress);
+    session->rewind_max = options->rewind_max;
+    session->sound_sees_ahead = options->sound_sees_ahead;
+}
+
+static int open_engine(struct loaded *l, const struct carat_engine_options *engine,
+                       struct carat_error *err)
+{
+    double started = os_seconds();
+    int rc = carat_engine_open(&l->engine, engine, err);
+    progress_end(&l->progress);
+    l->load_s = os_seconds() - started;
+    return rc;
+}
+
 int loaded_open(struct loaded *l, const struct loading_options *options, const struct output *out,
                 struct carat_error *err)
 {
@@ -48,30 +75,47 @@ int loaded_open(struct loaded *l, const struct loading_options *options, const s
     if (rc) {
         return rc;
     }
-    l->progress.is_visible = out->errors_are_terminal && !options->is_quiet;
-    l->progress.is_bytes = true;
-    l->prefill_progress.is_visible = l->media_progress.is_visible = l->progress.is_visible;
-    l->media_progress.is_share = true;
+    set_progress(l, options, out);
     settings_engine(&engine, options->settings, l->path.data, &l->progress);
-    settings_session(&session, options->settings, &l->prefill_progress);
-    session.rewind_max = options->rewind_max;
-    session.sound_sees_ahead = options->sound_sees_ahead;
+    choose_session(&session, l, options);
     rc = carat_estimate(&need, &engine, &session, err);
     if (rc) {
         return rc;
     }
     say_memory(&need, options->is_verbose);
-
-    double started = os_seconds();
-    rc = carat_engine_open(&l->engine, &engine, err);
-    progress_end(&l->progress);
-    l->load_s = os_seconds() - started;
+    rc = open_engine(l, &engine, err);
     if (rc) {
         return rc;
     }
     if (options->is_verbose) {
         say_model(l);
     }
+    return carat_session_new(&l->session, l->engine, &session, err);
+}
+
+int loaded_open_engine(struct loaded *l, const struct loading_options *options,
+                       const struct output *out, struct carat_error *err)
+{
+    struct carat_engine_options engine;
+    int rc = model_path_find(&l->path, options->model, err);
+    if (rc) {
+        return rc;
+    }
+    set_progress(l, options, out);
+    settings_engine(&engine, options->settings, l->path.data, &l->progress);
+    return open_engine(l, &engine, err);
+}
+
+int loaded_open_session(struct loaded *l, const struct loading_options *options,
+                        struct carat_memory *need, struct carat_error *err)
+{
+    struct carat_session_options session;
+    choose_session(&session, l, options);
+    int rc = carat_engine_estimate(need, l->engine, &session, err);
+    if (rc) {
+        return rc;
+    }
+    say_memory(need, options->is_verbose);
     return carat_session_new(&l->session, l->engine, &session, err);
 }
 

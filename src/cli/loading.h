@@ -27,7 +27,12 @@ struct loading_options {
 // Opens the model and a session. The structure must stay where it is until loaded_release.
 int loaded_open(struct loaded *l, const struct loading_options *options, const struct output *out,
                 struct carat_error *err);
-// The same without tensors: tokenizer and chat only.
+// The same in two steps, for who must know the model before the session's size.
+int loaded_open_engine(struct loaded *l, const struct loading_options *options,
+                       const struct output *out, struct carat_error *err);
+int loaded_open_session(struct loaded *l, const struct loading_options *options,
+                        struct carat_memory *need, struct carat_error *err);
+// The model without tensors: tokenizer and chat only.
 int loaded_open_vocab(struct loaded *l, const char *model, struct carat_error *err);
 void loaded_release(struct loaded *l);
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import unittest
+import xml.etree.ElementTree
 
 from common import DATA, DEMO, CommandTest, carat, make_gguf
 
@@ -155,9 +156,89 @@ class Bench(CommandTest):
             self.assertIn(found["decode"][0]["bound_by"], ("memory", "multiply-adds"))
 
     def test_table(self):
-        out = carat("bench", "--prefill", "4", "--decode", "2", "--runs", "1").out
+        out = carat("bench", "--prefill", "4", "--decode", "2", "--depth", "0,9", "--batch", "2", "--runs", "1").out
         self.assertRegex(out, r"(?m)^prefill +0 +4 ")
         self.assertRegex(out, r"(?m)^decode +0 +2 ")
+        self.assertRegex(out, r"(?m)^decode +9 +2 ")
+        self.assertRegex(out, r"(?m)^batch +1 +1\.00 ")
+        self.assertRegex(out, r"(?m)^batch +2 +\d+\.\d\d ")
+        self.assertRegex(out, r"First token of a prompt of 10: \d+\.\d\d s")
+        self.assertIn("filled in, not evaluated", out)
+        alone = carat("bench", "--prefill", "4", "--decode", "2", "--runs", "1").out
+        self.assertNotIn("batch", alone)
+        self.assertNotIn("filled", alone)
+
+    def test_batches(self):
+        found = json.loads(carat("bench", "--prefill", "0", "--decode", "4", "--batch", "3,16", "--runs", "1", "--json").out)
+        self.assertEqual([row["rows"] for row in found["batch"]], [1, 3, 16])  # one row is the measure of the others
+        self.assertEqual(found["batch"][0]["ratio_to_one"], 1)
+        for row in found["batch"]:
+            self.assertAlmostEqual(row["ratio_to_one"], row["tokens_per_s"] / found["batch"][0]["tokens_per_s"], 2)
+        found = json.loads(carat("bench", "--prefill", "0", "--decode", "4", "--batch", "2,1", "--runs", "1", "--json").out)
+        self.assertEqual([row["rows"] for row in found["batch"]], [2, 1])
+        self.assertEqual(carat("bench", "--batch", "0").code, 2)
+
+    def test_start(self):
+        found = json.loads(carat("bench", "--prefill", "0", "--decode", "0", "--json").out)
+        self.assertEqual((found["prefill"], found["decode"], found["batch"]), ([], [], []))
+        self.assertGreater(found["load_s"], 0)
+        self.assertGreater(found["first_token_s"], found["load_s"])
+
+    def test_depths_are_filled_or_evaluated(self):
+        words = ["bench", "--prefill", "0", "--decode", "2", "--depth", "4000", "--runs", "1", "--json"]
+        for option, how in (([], "filling"), (["--evaluate"], "evaluating")):
+            with self.subTest(how):
+                found = json.loads(carat(*words, *option).out)
+                self.assertEqual((found["decode"][0]["depth"], found["depth_by"]), (4000, how))
+                # The whole cache is there, not only promised.
+                memory = found["memory"]
+                self.assertGreater(memory["measured_private"], 0.9 * (memory["kv_sliding"] + memory["kv_full"]))
+        self.assert_fails(carat("bench", "--depth", "5000"), 1, "4096", "5032")
+
+    def test_full_keeps_to_the_context(self):
+        result = carat("bench", "--full", "--decode", "2", "--runs", "1", "--context", "600", "--json")
+        self.assertEqual(result.code, 0, result.err)
+        found = json.loads(result.out)
+        self.assertEqual([row["tokens"] for row in found["prefill"]], [128, 512])
+        self.assertEqual([row["depth"] for row in found["decode"]], [0])
+        self.assertEqual([row["rows"] for row in found["batch"]], [1, 2, 4, 8, 16])
+        self.assertEqual(result.err.count("left out"), 5)
+        found = json.loads(carat("bench", "--full", "--prefill", "8", "--depth", "7", "--batch", "2", "--decode", "2",
+                                 "--runs", "1", "--json").out)
+        self.assertEqual([[len(found[key]) for key in ("prefill", "decode", "batch")]], [[1, 1, 2]])
+
+    def test_svg(self):
+        path = self.path("speed.svg")
+        words = ["bench", "--prefill", "4,8", "--decode", "2", "--depth", "0,512,1024", "--batch", "2", "--runs", "2", "--svg"]
+        out = carat(*words, path, "--limits").out
+        self.assertRegex(out, r"(?m)^prefill +0 +4 ")  # the table is there as well
+        name = "{http://www.w3.org/2000/svg}"
+        root = xml.etree.ElementTree.parse(path).getroot()
+        texts = [text.text for text in root.iter(name + "text")]
+        for text in ("carat-demo", "Reading a prompt", "Writing an answer", "Conversations together", "512", "1K", "the machine's limit"):
+            self.assertIn(text, texts)
+        self.assertEqual(len(list(root.iter(name + "circle"))), 2 + 3 + 2 + 1)  # a point for each, and the legend's
+        width, height = float(root.get("width")), float(root.get("height"))
+        for circle in root.iter(name + "circle"):
+            self.assertTrue(0 < float(circle.get("cx")) < width and 0 < float(circle.get("cy")) < height)
+        self.assertGreaterEqual(len(list(root.iter(name + "polyline"))), 3)
+        result = carat(*words, self.path("no/such/folder.svg"))
+        self.assertEqual(result.code, 1)
+        self.assertIn("folder.svg", result.err)
+
+    def test_svg_of_a_hostile_name(self):
+        with open(DEMO, "rb") as f:
+            model = f.read()
+        hostile = b"<&\"\x01\x02]]>a-"
+        self.assertEqual(model.count(b"carat-demo"), 1)
+        path, drawing = self.path("hostile.gguf", model.replace(b"carat-demo", hostile)), self.path("hostile.svg")
+        self.assertEqual(carat("bench", path, "--prefill", "4", "--decode", "0", "--runs", "1", "--svg", drawing).code, 0)
+        root = xml.etree.ElementTree.parse(drawing).getroot()
+        self.assertEqual(next(root.iter("{http://www.w3.org/2000/svg}text")).text, "<&\"\ufffd\ufffd]]>a-")
+
+    def test_what_does_not_go_together(self):
+        for words in (["--media", "--full"], ["--media", "--svg", "a.svg"], ["--media", "--batch", "2"]):
+            self.assert_fails(carat("bench", *words), 2, "--media")
 
 
 class Verify(CommandTest):
