@@ -352,7 +352,7 @@ static void check_strip_q8(struct check *c, enum dtype type, size_t n)
         twin(c, i)->strip_q8[type](strip, m.w.packed, n, type);
     }
     const struct code_strip strip = strip_in(pair_at(&p, 0), n, coding->sub_block);
-    for (size_t n_rows = c->fast.panel_rows; n_rows > 0; n_rows /= 2) {
+    for (size_t n_rows = c->fast.panel_rows; n_rows > 0; n_rows--) {
         check_dot_q8(c, type, strip, n, n_rows);
     }
     check_row_q8(c, type, m.w.packed, strip, n);
@@ -449,7 +449,7 @@ static void check_level(struct check *c)
         check_dot_f32(c, n_rows, 48);
         check_dot_f32(c, n_rows, 259);
     }
-    for (size_t n_rows = c->fast.panel_rows; n_rows > 0; n_rows /= 2) {
+    for (size_t n_rows = c->fast.panel_rows; n_rows > 0; n_rows--) {
         check_pack(c, n_rows, 64);
         check_pack(c, n_rows, 2240);
     }

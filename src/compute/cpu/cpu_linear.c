@@ -48,7 +48,8 @@ bool cpu_linear_panels_size(size_t *out, const struct device_limits *limits)
     return true;
 }
 
-// Rows are taken in full panels, and the rest in panels of 4, 2 and 1.
+// Rows are cut evenly into as few panels as there can be: a full one beside a small one would take
+// longer than two of middling size.
 struct panel_rows {
     size_t first;
     size_t n;
@@ -56,29 +57,18 @@ struct panel_rows {
 
 static size_t count_panels(size_t rows, size_t full)
 {
-    size_t n = rows / full;
-    for (size_t rest = rows % full; rest > 0; rest &= rest - 1) {
-        n++;
-    }
-    return n;
+    return rows / full + (rows % full != 0);
 }
 
 static struct panel_rows panel_at(size_t rows, size_t full, size_t index)
 {
-    const size_t n_full = rows / full;
-    if (index < n_full) {
-        return (struct panel_rows){index * full, full};
+    const size_t n_panels = count_panels(rows, full);
+    const size_t n = rows / n_panels;
+    const size_t n_larger = rows % n_panels; // the first ones have one row more
+    if (index < n_larger) {
+        return (struct panel_rows){index * (n + 1), n + 1};
     }
-    struct panel_rows p = {n_full * full, full / 2};
-    for (size_t left = index - n_full;; p.n /= 2) {
-        if ((rows % full & p.n) == 0) {
-            continue;
-        }
-        if (left-- == 0) {
-            return p;
-        }
-        p.first += p.n;
-    }
+    return (struct panel_rows){index * n + n_larger, n};
 }
 
 // The panel of these rows from column first on; x has n_columns.
@@ -269,7 +259,7 @@ static struct pace pace_of(const struct linear_job *job, const struct weight *w,
         return (struct pace){.strips = 1, .columns = w->columns, .is_direct = true};
     }
     // With few rows the unpacking is what costs: one strip at a time reads memory in order.
-    if (job->x.rows <= KERN_PANEL_MAX) {
+    if (job->x.rows <= LINEAR_FEW_ROWS) {
         return (struct pace){.strips = 1, .columns = LINEAR_CHUNK_FEW};
     }
     return (struct pace){.strips = LINEAR_STRIPS,

@@ -13,10 +13,10 @@
 #include "formats/dtype.h"
 
 enum {
-    KERN_LANES = 16,    // outputs per strip
-    KERN_BLOCK = 32,    // columns that share one scale of an int8 activation
-    KERN_PANEL_MAX = 8, // most activation rows in a panel
-    KERN_KEYS = 64,     // keys per block of attention, aligned to absolute positions
+    KERN_LANES = 16,     // outputs per strip
+    KERN_BLOCK = 32,     // columns that share one scale of an int8 activation
+    KERN_PANEL_MAX = 12, // most activation rows in a panel
+    KERN_KEYS = 64,      // keys per block of attention, aligned to absolute positions
 };
 
 // How the codes of a quantized type stand for weights: weight = scale * (code - zero) + min, with
@@ -66,7 +66,7 @@ struct code_strip {
     float *min;     // the same; untouched without minima
 };
 
-// Rows of activations as int8, interleaved: n_rows (1, 2, 4 or 8) rows make a panel.
+// Rows of activations as int8, interleaved: n_rows (1 .. panel_rows) rows make a panel.
 struct panel {
     int8_t *codes;     // [columns / 4][n_rows][4], -127 .. 127
     float *scale;      // [columns / 32][n_rows]

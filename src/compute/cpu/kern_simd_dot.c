@@ -119,11 +119,41 @@ SIMD_INLINE void dot_q8_kind(struct acc acc, struct code_strip strip, struct pan
         case 2:
             dot_q8_part(a, s, panel, n, zero_shift, 2, sub_block, has_min, is_wide);
             break;
+        case 3:
+            dot_q8_part(a, s, panel, n, zero_shift, 3, sub_block, has_min, is_wide);
+            break;
         case 4:
             dot_q8_part(a, s, panel, n, zero_shift, 4, sub_block, has_min, is_wide);
             break;
+#if SIMD_ROWS_Q8 > 4
+        case 5:
+            dot_q8_part(a, s, panel, n, zero_shift, 5, sub_block, has_min, is_wide);
+            break;
+        case 6:
+            dot_q8_part(a, s, panel, n, zero_shift, 6, sub_block, has_min, is_wide);
+            break;
+        case 7:
+            dot_q8_part(a, s, panel, n, zero_shift, 7, sub_block, has_min, is_wide);
+            break;
+        case 8:
+            dot_q8_part(a, s, panel, n, zero_shift, 8, sub_block, has_min, is_wide);
+            break;
+#endif
+#if SIMD_ROWS_Q8 > 8
+        case 9:
+            dot_q8_part(a, s, panel, n, zero_shift, 9, sub_block, has_min, is_wide);
+            break;
+        case 10:
+            dot_q8_part(a, s, panel, n, zero_shift, 10, sub_block, has_min, is_wide);
+            break;
+        case 11:
+            dot_q8_part(a, s, panel, n, zero_shift, 11, sub_block, has_min, is_wide);
+            break;
+        case 12:
+            dot_q8_part(a, s, panel, n, zero_shift, 12, sub_block, has_min, is_wide);
+            break;
+#endif
         default:
-            dot_q8_part(a, s, panel, n, zero_shift, SIMD_ROWS_Q8, sub_block, has_min, is_wide);
             break;
         }
     }

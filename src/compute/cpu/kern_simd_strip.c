@@ -417,11 +417,23 @@ SIMD_INLINE struct spot spot_at(const uint8_t *block, size_t part, const struct 
                          .coding = &layout->coding};
 }
 
+// With few rows memory is what limits, and what comes is known: strips follow each other.
+enum { PREFETCH_AHEAD = 4096, CACHE_LINE = 64 };
+
+SIMD_INLINE void prefetch_block(const uint8_t *block, const size_t size)
+{
+#pragma GCC unroll 64
+    for (size_t i = 0; i < size; i += CACHE_LINE) {
+        __builtin_prefetch(block + PREFETCH_AHEAD + i, 0, 3);
+    }
+}
+
 SIMD_INLINE void strip_of(struct code_strip strip, const uint8_t *packed, size_t n,
                           const struct layout layout, const unpack_block unpack)
 {
     const size_t n_subs = layout.values / layout.coding.sub_block;
     for (size_t b = 0; b < n / layout.values; b++) {
+        prefetch_block(packed, layout.size * KERN_LANES);
         for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
             struct spot s = spot_at(packed, part, &layout);
             s.codes = strip.codes + 4 * part + b * layout.values * KERN_LANES;
@@ -430,17 +442,6 @@ SIMD_INLINE void strip_of(struct code_strip strip, const uint8_t *packed, size_t
             unpack(&s);
         }
         packed += layout.size * KERN_LANES;
-    }
-}
-
-// With one row memory is what limits, and what comes is known: the strip stands in one piece.
-enum { PREFETCH_AHEAD = 4096, CACHE_LINE = 64 };
-
-SIMD_INLINE void prefetch_block(const uint8_t *block, const size_t size)
-{
-#pragma GCC unroll 64
-    for (size_t i = 0; i < size; i += CACHE_LINE) {
-        __builtin_prefetch(block + PREFETCH_AHEAD + i, 0, 3);
     }
 }
 

@@ -8,8 +8,9 @@
 enum {
     SIMD_LANES = 8,
     SIMD_ROWS_F32 = 8,
-    SIMD_ROWS_Q8 = 4,
 };
+
+#define SIMD_ROWS_Q8 4 // rows of x in a panel of int8; known to the preprocessor
 
 typedef __m256 vf;
 typedef __m256i vi;

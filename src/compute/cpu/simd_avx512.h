@@ -8,8 +8,9 @@
 enum {
     SIMD_LANES = 16,
     SIMD_ROWS_F32 = 8, // rows of x that share a strip's vector in registers
-    SIMD_ROWS_Q8 = 8,
 };
+
+#define SIMD_ROWS_Q8 12 // rows of x in a panel of int8; known to the preprocessor
 
 typedef __m512 vf;
 typedef __m512i vi;

@@ -8,8 +8,8 @@
 enum {
     SIMD_LANES = 4,
     SIMD_ROWS_F32 = 8,
-    SIMD_ROWS_Q8 = 8,
 };
+#define SIMD_ROWS_Q8 8 // rows of x in a panel of int8; known to the preprocessor
 
 typedef float32x4_t vf;
 typedef uint32x4_t vi;
