@@ -16,6 +16,7 @@ enum {
     GUARD = 64,         // bytes around each output
     COLUMNS_MAX = 1024, // of a strip
     ROWS_MAX = 9,
+    FEW_MAX = 16, // rows of x that rows_q8 takes
 };
 
 struct check {
@@ -320,24 +321,31 @@ static void check_dot_q8(struct check *c, enum dtype type, struct code_strip str
 }
 
 // Strip and products in one step, continued in a second call, against the two steps.
-static void check_row_q8(struct check *c, enum dtype type, const uint8_t *packed,
-                         struct code_strip strip, size_t n)
+static void check_rows_q8(struct check *c, enum dtype type, const uint8_t *packed,
+                          struct code_strip strip, size_t n, size_t n_rows)
 {
-    if (!c->fast.row_q8[type]) {
+    if (!c->fast.rows_q8[type]) {
         return;
     }
-    float *x = numbers(c, n, 2);
-    uint8_t *block = test_alloc(n / KERN_BLOCK * 60);
-    const struct panel panel = panel_in(block, n, 1);
-    c->plain.pack(panel, x, n, n);
-    struct pair p = pair_new(KERN_LANES * 4);
-    for (size_t again = 0; again < 2; again++) {
-        struct acc acc = {.data = pair_at(&p, 0), .stride = KERN_LANES, .is_fresh = again == 0};
-        c->plain.dot_q8(acc, strip, panel, &kern_codings[type], n);
-        acc.data = pair_at(&p, 1);
-        c->fast.row_q8[type](acc, packed, panel, n, type);
+    float *x = numbers(c, n_rows * n, 2);
+    const size_t row_size = n / KERN_BLOCK * 60;
+    uint8_t *block = test_alloc(n_rows * row_size);
+    struct panel rows[FEW_MAX];
+    const size_t stride = KERN_LANES + 3;
+    struct pair p = pair_new(((n_rows - 1) * stride + KERN_LANES) * 4);
+    for (size_t r = 0; r < n_rows; r++) {
+        rows[r] = panel_in(block + r * row_size, n, 1);
+        c->plain.pack(rows[r], x + r * n, n, n);
     }
-    pair_check(c, &p, "row_q8", dtypes[type].name, n);
+    for (size_t again = 0; again < 2; again++) {
+        struct acc acc = {.data = pair_at(&p, 1), .stride = stride, .is_fresh = again == 0};
+        c->fast.rows_q8[type](acc, packed, rows, n_rows, n, type);
+        for (size_t r = 0; r < n_rows; r++) {
+            acc.data = (float *)pair_at(&p, 0) + r * stride;
+            c->plain.dot_q8(acc, strip, rows[r], &kern_codings[type], n);
+        }
+    }
+    pair_check(c, &p, "rows_q8", dtypes[type].name, n);
     mem_free(block);
     numbers_free(x);
 }
@@ -355,7 +363,9 @@ static void check_strip_q8(struct check *c, enum dtype type, size_t n)
     for (size_t n_rows = c->fast.panel_rows; n_rows > 0; n_rows--) {
         check_dot_q8(c, type, strip, n, n_rows);
     }
-    check_row_q8(c, type, m.w.packed, strip, n);
+    for (size_t n_rows = 1; n_rows <= FEW_MAX; n_rows += n_rows) {
+        check_rows_q8(c, type, m.w.packed, strip, n, n_rows);
+    }
     pair_check(c, &p, "strip_q8", dtypes[type].name, n);
     matrix_release(&m);
 }

@@ -28,6 +28,8 @@ struct linear_job {
     struct tensor x;
     const struct weight *const *weights;
     size_t n;
+    bool is_direct;    // few rows, and kernels that take them without unpacking
+    size_t panel_rows; // rows in a full panel
     size_t strips_per_task;
     size_t first_task[OP_LINEAR_MAX + 1];
 };
@@ -98,7 +100,7 @@ static void pack_task(void *context, size_t task, size_t thread)
     (void)thread;
     const struct linear_job *job = context;
     const struct kern *kern = &job->dev->kern;
-    const struct panel_rows rows = panel_at(job->x.rows, kern->panel_rows, task);
+    const struct panel_rows rows = panel_at(job->x.rows, job->panel_rows, task);
     kern->pack(panel_view(job, rows, 0), job->x.data + rows.first * job->x.stride, job->x.stride,
                job->x.columns);
 }
@@ -115,9 +117,11 @@ static struct code_strip code_strip_at(uint8_t *scratch, size_t i)
     return (struct code_strip){.codes = at, .scale = scale, .min = scale + STRIP_SCALES};
 }
 
+_Static_assert((int)KERN_PANEL_MAX <= (int)LINEAR_FEW_ROWS, "the rows of a panel are few");
+
 // A last strip with fewer than 16 outputs is computed beside and copied.
 struct edge {
-    float lanes[KERN_PANEL_MAX][KERN_LANES];
+    float lanes[LINEAR_FEW_ROWS][KERN_LANES];
     struct acc target;
     size_t n_rows;
     size_t n_lanes;
@@ -172,44 +176,59 @@ static const uint8_t *packed_at(const struct piece *p, size_t strip)
            p->column / packing.values * packing.size * KERN_LANES;
 }
 
-// The outputs of one strip for a panel; unpacked is NULL where codes and products are one step.
-static void strip_outputs(const struct linear_job *job, const struct piece *p, size_t strip,
-                          struct panel_rows rows, const struct code_strip *unpacked)
+// Where to put the outputs of one strip for n rows; edge_end is due when it has fewer than 16.
+static struct acc outputs_begin(struct edge *edge, const struct piece *p, size_t strip,
+                                struct panel_rows rows)
 {
-    const struct kern *kern = &job->dev->kern;
-    const enum dtype type = p->w->type;
-    const struct panel panel = panel_view(job, rows, p->column);
+    const struct acc acc = acc_at(p, strip, rows.first);
     const size_t n_lanes = lanes_of(p->w, strip);
-    struct acc acc = acc_at(p, strip, rows.first);
-    struct edge edge;
-    if (n_lanes < KERN_LANES) {
-        acc = edge_begin(&edge, acc, rows.n, n_lanes);
-    }
-    if (unpacked) {
-        kern->dot_q8(acc, *unpacked, panel, &kern_codings[type], p->n);
-    } else {
-        kern->row_q8[type](acc, packed_at(p, strip), panel, p->n, type);
-    }
-    if (n_lanes < KERN_LANES) {
-        edge_end(&edge);
+    return n_lanes < KERN_LANES ? edge_begin(edge, acc, rows.n, n_lanes) : acc;
+}
+
+static void outputs_end(const struct edge *edge, const struct piece *p, size_t strip)
+{
+    if (lanes_of(p->w, strip) < KERN_LANES) {
+        edge_end(edge);
     }
 }
 
-static void piece_q8(const struct linear_job *job, const struct piece *p, bool is_direct)
+static void piece_q8(const struct linear_job *job, const struct piece *p)
 {
     const struct kern *kern = &job->dev->kern;
     const enum dtype type = p->w->type;
     struct code_strip strips[LINEAR_STRIPS];
-    for (size_t s = 0; s < p->n_strips && !is_direct; s++) {
+    struct edge edge;
+    for (size_t s = 0; s < p->n_strips; s++) {
         strips[s] = code_strip_at(p->scratch, s);
         kern->strip_q8[type](strips[s], packed_at(p, p->strip + s), p->n, type);
     }
-    const size_t n_panels = count_panels(job->x.rows, kern->panel_rows);
+    const size_t n_panels = count_panels(job->x.rows, job->panel_rows);
     for (size_t i = 0; i < n_panels; i++) {
-        const struct panel_rows rows = panel_at(job->x.rows, kern->panel_rows, i);
+        const struct panel_rows rows = panel_at(job->x.rows, job->panel_rows, i);
+        const struct panel panel = panel_view(job, rows, p->column);
         for (size_t s = 0; s < p->n_strips; s++) {
-            strip_outputs(job, p, p->strip + s, rows, is_direct ? NULL : &strips[s]);
+            const struct acc acc = outputs_begin(&edge, p, p->strip + s, rows);
+            kern->dot_q8(acc, strips[s], panel, &kern_codings[type], p->n);
+            outputs_end(&edge, p, p->strip + s);
         }
+    }
+}
+
+// Few rows: each a panel of its own, whole strips at once.
+static void piece_direct(const struct linear_job *job, const struct piece *p)
+{
+    const struct kern *kern = &job->dev->kern;
+    const enum dtype type = p->w->type;
+    struct panel rows[LINEAR_FEW_ROWS];
+    struct edge edge;
+    const struct panel_rows all = {0, job->x.rows};
+    for (size_t r = 0; r < all.n; r++) {
+        rows[r] = panel_view(job, (struct panel_rows){r, 1}, p->column);
+    }
+    for (size_t s = p->strip; s < p->strip + p->n_strips; s++) {
+        const struct acc acc = outputs_begin(&edge, p, s, all);
+        kern->rows_q8[type](acc, packed_at(p, s), rows, all.n, p->n, type);
+        outputs_end(&edge, p, s);
     }
 }
 
@@ -226,17 +245,12 @@ static void piece_f32(const struct linear_job *job, const struct piece *p)
         const size_t n_rows = left < KERN_PANEL_MAX ? left : KERN_PANEL_MAX;
         const float *x = job->x.data + row * job->x.stride + p->column;
         for (size_t s = 0; s < p->n_strips; s++) {
-            struct acc acc = acc_at(p, p->strip + s, row);
-            const size_t n_lanes = lanes_of(p->w, p->strip + s);
             struct edge edge;
-            if (n_lanes < KERN_LANES) {
-                acc = edge_begin(&edge, acc, n_rows, n_lanes);
-            }
+            const struct panel_rows rows = {row, n_rows};
+            const struct acc acc = outputs_begin(&edge, p, p->strip + s, rows);
             kern->dot_f32(acc, strips + s * LINEAR_CHUNK_F32 * KERN_LANES, KERN_LANES, x,
                           job->x.stride, n_rows, p->n);
-            if (n_lanes < KERN_LANES) {
-                edge_end(&edge);
-            }
+            outputs_end(&edge, p, p->strip + s);
         }
     }
 }
@@ -250,13 +264,12 @@ static size_t strips_of(const struct weight *w)
 struct pace {
     size_t strips;  // taken together
     size_t columns; // taken together
-    bool is_direct; // no codes in between
 };
 
 static struct pace pace_of(const struct linear_job *job, const struct weight *w, bool is_int8)
 {
-    if (is_int8 && job->x.rows == 1 && job->dev->kern.row_q8[w->type]) {
-        return (struct pace){.strips = 1, .columns = w->columns, .is_direct = true};
+    if (is_int8 && job->is_direct) {
+        return (struct pace){.strips = LINEAR_STRIPS, .columns = w->columns};
     }
     // With few rows the unpacking is what costs: one strip at a time reads memory in order.
     if (job->x.rows <= LINEAR_FEW_ROWS) {
@@ -286,8 +299,10 @@ static void strips_task(void *context, size_t task, size_t thread)
         for (p.column = 0; p.column < w->columns; p.column += p.n) {
             const size_t left = w->columns - p.column;
             p.n = left < pace.columns ? left : pace.columns;
-            if (is_int8) {
-                piece_q8(job, &p, pace.is_direct);
+            if (is_int8 && job->is_direct) {
+                piece_direct(job, &p);
+            } else if (is_int8) {
+                piece_q8(job, &p);
             } else {
                 piece_f32(job, &p);
             }
@@ -306,7 +321,11 @@ void cpu_linear(struct device *base, const struct tensor *outs, struct tensor x,
     for (size_t i = 0; i < n; i++) {
         n_strips += strips_of(weights[i]);
         has_q8 = has_q8 || is_q8(&job, weights[i]);
+        // A level has such kernels for all types or for none.
+        job.is_direct =
+            job.is_direct || (x.rows <= LINEAR_FEW_ROWS && dev->kern.rows_q8[weights[i]->type]);
     }
+    job.panel_rows = job.is_direct ? 1 : dev->kern.panel_rows;
     require(dev->threads[0]); // scratch was reserved
     if (x.rows == 0 || x.columns == 0) {
         return;
@@ -315,8 +334,8 @@ void cpu_linear(struct device *base, const struct tensor *outs, struct tensor x,
         require(x.rows <= dev->limits.rows_max);
         require(x.columns <= dev->limits.columns_max);
         require(x.columns % KERN_BLOCK == 0);
-        const size_t n_panels = count_panels(x.rows, dev->kern.panel_rows);
-        pool_run(n_panels > 1 ? dev->pool : NULL, n_panels, pack_task, &job);
+        const size_t n_panels = count_panels(x.rows, job.panel_rows);
+        pool_run(x.rows > LINEAR_FEW_ROWS ? dev->pool : NULL, n_panels, pack_task, &job);
     }
     if (n_strips * KERN_LANES < PARALLEL_MIN / x.columns / x.rows) {
         pool = NULL;

@@ -142,9 +142,11 @@ struct kern {
     // Reads size bytes, a multiple of 256, in order and does nothing with them.
     void (*peak_read)(uint8_t *sink, const uint8_t *data, size_t size);
 
-    // strip_q8 and dot_q8 in one for a panel of one row; NULL where there is nothing faster.
-    void (*row_q8[DTYPE_COUNT_COMPUTE])(struct acc acc, const uint8_t *packed, struct panel panel,
-                                        size_t n, enum dtype type);
+    // strip_q8 and dot_q8 in one for few rows: x has n_rows panels of one row each. NULL where
+    // there is nothing faster.
+    void (*rows_q8[DTYPE_COUNT_COMPUTE])(struct acc acc, const uint8_t *packed,
+                                         const struct panel *x, size_t n_rows, size_t n,
+                                         enum dtype type);
 };
 
 void kern_init_generic(struct kern *k);

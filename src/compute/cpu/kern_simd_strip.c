@@ -5,19 +5,17 @@
 // kern.h.
 #include "compute/cpu/simd.h"
 
-// A block of a vector's rows and what becomes of it: a part of a strip, or, where sums is set,
-// products with one row of x at once. coding and sums are constants in each copy.
-enum { SUBS_MAX = 16 }; // sub-blocks in a block
-
+// A block of a vector's rows.
 struct spot {
     const uint8_t *words; // of the block, from this vector's first row on
     const uint8_t *loose; // its bytes that make no whole word
-    const struct kern_coding *coding;
-    uint8_t *codes;
-    float *scale;
-    float *min;
-    const int8_t *x;
-    vi *sums; // one per sub-block
+};
+
+// 32 columns of it: codes in fours, and a scale (and minimum) for each sub-block of 16 or 32.
+struct group {
+    vi codes[8];
+    vf scale[2];
+    vf min[2];
 };
 
 SIMD_INLINE vi word_at(const struct spot *s, size_t i) // counted from the block's beginning
@@ -25,45 +23,16 @@ SIMD_INLINE vi word_at(const struct spot *s, size_t i) // counted from the block
     return vi_load(s->words + i * KERN_LANES * 4);
 }
 
-SIMD_INLINE void four_words_at(const struct spot *s, vi out[4], size_t i)
-{
-#pragma GCC unroll 4
-    for (size_t j = 0; j < 4; j++) {
-        out[j] = word_at(s, i + j);
-    }
-}
-
 SIMD_INLINE vf loose_half(const struct spot *s)
 {
     return vf_load_f16(s->loose);
 }
 
-SIMD_INLINE uint8_t zero_of(const struct kern_coding *coding)
-{
-    return coding->has_min ? 0 : (uint8_t)(1u << coding->zero_shift);
-}
-
-SIMD_INLINE void put_codes(const struct spot *s, size_t i, vi codes) // columns 4 i .. 4 i + 3
-{
-    if (s->sums) {
-        vi *sum = &s->sums[4 * i / s->coding->sub_block];
-        *sum = vi_dot_four(*sum, codes, s->x + 4 * i, zero_of(s->coding), s->coding->is_wide);
-    } else {
-        vi_store(s->codes + i * 4 * KERN_LANES, codes);
-    }
-}
-
-SIMD_INLINE void put_scale(const struct spot *s, size_t sub_block, vf scale)
-{
-    vf_store(s->scale + sub_block * KERN_LANES, scale);
-}
-
 // -(factor * value), as the minima of the k types are subtracted.
-SIMD_INLINE void put_minus(const struct spot *s, size_t sub_block, vf factor, vi value)
+SIMD_INLINE vf minus_product(vf factor, vi value)
 {
     const vf min = vf_mul(factor, vf_from_vi(value));
-    vf_store(s->min + sub_block * KERN_LANES,
-             vf_of_bits(vi_xor(vi_of_bits(min), vi_set1(0x80000000u))));
+    return vf_of_bits(vi_xor(vi_of_bits(min), vi_set1(0x80000000u)));
 }
 
 SIMD_INLINE vi low_nibbles(vi a)
@@ -88,235 +57,173 @@ SIMD_INLINE vi spread_bits(vi h, int shift)
     return vi_and(vi_mul(bits, vi_set1(0x02040810u)), vi_set1(0x10101010u));
 }
 
-// The nibbles of 16 bytes: the low ones are the first 16 columns.
-SIMD_INLINE void put_nibbles(const struct spot *s, size_t first_word)
+// Nibbles as most types have them: four words from `first` on have 16 columns in their low nibbles
+// and the next 16 in their high ones.
+SIMD_INLINE void nibbles_16(struct group *out, const struct spot *s, size_t first)
 {
-    vi q[4];
-    four_words_at(s, q, first_word);
-#pragma GCC unroll 16
+#pragma GCC unroll 4
     for (size_t i = 0; i < 4; i++) {
-        put_codes(s, i, low_nibbles(q[i]));
-        put_codes(s, i + 4, high_nibbles(q[i]));
+        const vi q = word_at(s, first + i);
+        out->codes[i] = low_nibbles(q);
+        out->codes[i + 4] = high_nibbles(q);
     }
 }
 
-SIMD_INLINE void block_q4_0(const struct spot *s)
+// And as the k types have them: eight words have 32 columns in their low nibbles, or the next 32.
+SIMD_INLINE void nibbles_32(struct group *out, const struct spot *s, size_t first, bool are_high)
 {
-    put_scale(s, 0, loose_half(s));
-    put_nibbles(s, 0);
-}
-
-SIMD_INLINE void put_scale_and_min(const struct spot *s, vi words)
-{
-    put_scale(s, 0, vf_from_f16(words));
-    vf_store(s->min, vf_from_f16(vi_shr(words, 16)));
-}
-
-SIMD_INLINE void block_q4_1(const struct spot *s)
-{
-    put_scale_and_min(s, word_at(s, 0));
-    put_nibbles(s, 1);
-}
-
-SIMD_INLINE void put_five_bits(const struct spot *s, size_t first_word, vi high)
-{
-    vi q[4];
-    four_words_at(s, q, first_word);
-#pragma GCC unroll 16
-    for (size_t i = 0; i < 4; i++) {
-        put_codes(s, i, vi_or(low_nibbles(q[i]), spread_bits(high, (int)(4 * i))));
-        put_codes(s, i + 4, vi_or(high_nibbles(q[i]), spread_bits(high, (int)(16 + 4 * i))));
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++) {
+        const vi q = word_at(s, first + i);
+        out->codes[i] = are_high ? high_nibbles(q) : low_nibbles(q);
     }
 }
 
-SIMD_INLINE void block_q5_0(const struct spot *s)
+SIMD_INLINE void group_q4_0(struct group *out, const struct spot *s, size_t g)
 {
-    put_scale(s, 0, loose_half(s));
-    put_five_bits(s, 1, word_at(s, 0));
+    (void)g;
+    out->scale[0] = loose_half(s);
+    nibbles_16(out, s, 0);
 }
 
-SIMD_INLINE void block_q5_1(const struct spot *s)
+SIMD_INLINE void scale_and_min(struct group *out, vi words)
 {
-    put_scale_and_min(s, word_at(s, 0));
-    put_five_bits(s, 2, word_at(s, 1));
+    out->scale[0] = vf_from_f16(words);
+    out->min[0] = vf_from_f16(vi_shr(words, 16));
 }
 
-SIMD_INLINE void block_q8_0(const struct spot *s)
+SIMD_INLINE void group_q4_1(struct group *out, const struct spot *s, size_t g)
 {
-    put_scale(s, 0, loose_half(s));
-#pragma GCC unroll 16
-    for (size_t half = 0; half < 2; half++) {
-        vi q[4];
-        four_words_at(s, q, 4 * half);
-#pragma GCC unroll 16
-        for (size_t i = 0; i < 4; i++) {
-            put_codes(s, 4 * half + i, vi_xor(q[i], vi_set1(0x80808080u)));
-        }
+    (void)g;
+    scale_and_min(out, word_at(s, 0));
+    nibbles_16(out, s, 1);
+}
+
+SIMD_INLINE void add_fifth_bits(struct group *out, vi high)
+{
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++) {
+        out->codes[i] = vi_or(out->codes[i], spread_bits(high, (int)(4 * i)));
     }
 }
 
-SIMD_INLINE void block_q2_k(const struct spot *s)
+SIMD_INLINE void group_q5_0(struct group *out, const struct spot *s, size_t g)
+{
+    (void)g;
+    out->scale[0] = loose_half(s);
+    nibbles_16(out, s, 1);
+    add_fifth_bits(out, word_at(s, 0));
+}
+
+SIMD_INLINE void group_q5_1(struct group *out, const struct spot *s, size_t g)
+{
+    (void)g;
+    scale_and_min(out, word_at(s, 0));
+    nibbles_16(out, s, 2);
+    add_fifth_bits(out, word_at(s, 1));
+}
+
+SIMD_INLINE void group_q8_0(struct group *out, const struct spot *s, size_t g)
+{
+    (void)g;
+    out->scale[0] = loose_half(s);
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++) {
+        out->codes[i] = vi_xor(word_at(s, i), vi_set1(0x80808080u));
+    }
+}
+
+SIMD_INLINE void group_q2_k(struct group *out, const struct spot *s, size_t g)
 {
     const vi factors = word_at(s, 20);
     const vf d = vf_from_f16(factors);
     const vf d_min = vf_from_f16(vi_shr(factors, 16));
-    vi sc[4];
-    four_words_at(s, sc, 0);
-#pragma GCC unroll 16
-    for (size_t g = 0; g < 16; g++) {
-        const vi both = byte_of(sc[g / 4], g % 4);
-        put_scale(s, g, vf_mul(d, vf_from_vi(vi_and(both, vi_set1(15)))));
-        put_minus(s, g, d_min, vi_shr(both, 4));
+#pragma GCC unroll 2
+    for (size_t h = 0; h < 2; h++) {
+        const vi both = byte_of(word_at(s, g / 2), 2 * (g % 2) + h);
+        out->scale[h] = vf_mul(d, vf_from_vi(vi_and(both, vi_set1(15))));
+        out->min[h] = minus_product(d_min, vi_shr(both, 4));
     }
-#pragma GCC unroll 16
-    for (size_t quarter = 0; quarter < 4; quarter++) { // 16 bytes of 64
-        vi q[4];
-        four_words_at(s, q, 4 + 4 * quarter);
-#pragma GCC unroll 16
-        for (size_t i = 0; i < 4; i++) {
-#pragma GCC unroll 16
-            for (size_t j = 0; j < 4; j++) {
-                const size_t at = quarter / 2 * 32 + 8 * j + quarter % 2 * 4 + i;
-                put_codes(s, at, vi_and(vi_shr(q[i], (int)(2 * j)), vi_set1(0x03030303u)));
-            }
-        }
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++) {
+        const vi q = vi_shr(word_at(s, 4 + 8 * (g / 4) + i), (int)(2 * (g % 4)));
+        out->codes[i] = vi_and(q, vi_set1(0x03030303u));
     }
 }
 
-SIMD_INLINE void put_scales_q3_k(const struct spot *s)
+SIMD_INLINE vf scale_q3_k(const struct spot *s, size_t k)
 {
-    const vi words[3] = {word_at(s, 24), word_at(s, 25), word_at(s, 26)};
-    const vf d = loose_half(s);
-#pragma GCC unroll 16
-    for (size_t k = 0; k < 16; k++) {
-        const size_t in_word = 8 * (k % 4);
-        const vi low = vi_and(vi_shr(words[k % 8 / 4], (int)(in_word + k / 8 * 4)), vi_set1(15));
-        const vi high = vi_and(vi_shr(words[2], (int)(in_word + k / 4 * 2)), vi_set1(3));
-        const vi value = vi_sub(vi_or(low, vi_shl(high, 4)), vi_set1(32));
-        put_scale(s, k, vf_mul(d, vf_from_vi(value)));
+    const vi low = vi_shr(word_at(s, 24 + k % 8 / 4), (int)(8 * (k % 4) + k / 8 * 4));
+    const vi high = vi_shr(word_at(s, 26), (int)(8 * (k % 4) + k / 4 * 2));
+    const vi value = vi_or(vi_and(low, vi_set1(15)), vi_shl(vi_and(high, vi_set1(3)), 4));
+    return vf_mul(loose_half(s), vf_from_vi(vi_sub(value, vi_set1(32))));
+}
+
+SIMD_INLINE void group_q3_k(struct group *out, const struct spot *s, size_t g)
+{
+    out->scale[0] = scale_q3_k(s, 2 * g);
+    out->scale[1] = scale_q3_k(s, 2 * g + 1);
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++) {
+        const vi q = vi_shr(word_at(s, 8 + 8 * (g / 4) + i), (int)(2 * (g % 4)));
+        const vi high = vi_and(vi_shr(word_at(s, i), (int)g), vi_set1(0x01010101u));
+        out->codes[i] = vi_or(vi_and(q, vi_set1(0x03030303u)), vi_shl(high, 2));
     }
 }
 
-SIMD_INLINE void block_q3_k(const struct spot *s)
+// The scale and minimum of q4_k and q5_k, which four words have for all eight groups.
+SIMD_INLINE void scale_and_min_k4(struct group *out, const struct spot *s, size_t g)
 {
-    put_scales_q3_k(s);
-#pragma GCC unroll 16
-    for (size_t half = 0; half < 2; half++) { // of the 32 columns that share a byte's place
-        vi mask[4];
-        four_words_at(s, mask, 4 * half);
-#pragma GCC unroll 16
-        for (size_t n = 0; n < 2; n++) {
-            vi q[4];
-            four_words_at(s, q, 8 + 8 * n + 4 * half);
-#pragma GCC unroll 16
-            for (size_t i = 0; i < 4; i++) {
-#pragma GCC unroll 16
-                for (size_t j = 0; j < 4; j++) {
-                    const vi low = vi_and(vi_shr(q[i], (int)(2 * j)), vi_set1(0x03030303u));
-                    const vi high = vi_and(vi_shr(mask[i], (int)(4 * n + j)), vi_set1(0x01010101u));
-                    put_codes(s, 32 * n + 8 * j + 4 * half + i, vi_or(low, vi_shl(high, 2)));
-                }
-            }
-        }
-    }
-}
-
-// The eight scales and minima of q4_k and q5_k, four at a time in the bytes of a word.
-SIMD_INLINE void put_scales_k4(const struct spot *s)
-{
-    vi head[4];
-    four_words_at(s, head, 0);
-    const vf d = vf_from_f16(head[0]);
-    const vf d_min = vf_from_f16(vi_shr(head[0], 16));
+    const vi factors = word_at(s, 0);
     const vi six = vi_set1(0x3f3f3f3fu);
     const vi top = vi_set1(0x30303030u);
-    const vi scales[2] = {vi_and(head[1], six),
-                          vi_or(low_nibbles(head[3]), vi_and(vi_shr(head[1], 2), top))};
-    const vi mins[2] = {vi_and(head[2], six),
-                        vi_or(high_nibbles(head[3]), vi_and(vi_shr(head[2], 2), top))};
-#pragma GCC unroll 16
-    for (size_t g = 0; g < 8; g++) {
-        put_scale(s, g, vf_mul(d, vf_from_vi(byte_of(scales[g / 4], g % 4))));
-        put_minus(s, g, d_min, byte_of(mins[g / 4], g % 4));
+    vi scales;
+    vi mins;
+    if (g < 4) {
+        scales = vi_and(word_at(s, 1), six);
+        mins = vi_and(word_at(s, 2), six);
+    } else {
+        const vi low = word_at(s, 3);
+        scales = vi_or(low_nibbles(low), vi_and(vi_shr(word_at(s, 1), 2), top));
+        mins = vi_or(high_nibbles(low), vi_and(vi_shr(word_at(s, 2), 2), top));
+    }
+    out->scale[0] = vf_mul(vf_from_f16(factors), vf_from_vi(byte_of(scales, g % 4)));
+    out->min[0] = minus_product(vf_from_f16(vi_shr(factors, 16)), byte_of(mins, g % 4));
+}
+
+SIMD_INLINE void group_q4_k(struct group *out, const struct spot *s, size_t g)
+{
+    scale_and_min_k4(out, s, g);
+    nibbles_32(out, s, 4 + 8 * (g / 2), g % 2 == 1);
+}
+
+SIMD_INLINE void group_q5_k(struct group *out, const struct spot *s, size_t g)
+{
+    scale_and_min_k4(out, s, g);
+    nibbles_32(out, s, 12 + 8 * (g / 2), g % 2 == 1);
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++) {
+        const vi high = vi_and(vi_shr(word_at(s, 4 + i), (int)g), vi_set1(0x01010101u));
+        out->codes[i] = vi_or(out->codes[i], vi_shl(high, 4));
     }
 }
 
-SIMD_INLINE void block_q4_k(const struct spot *s)
+SIMD_INLINE vf scale_q6_k(const struct spot *s, size_t k)
 {
-    put_scales_k4(s);
-#pragma GCC unroll 16
-    for (size_t eighth = 0; eighth < 8; eighth++) { // 16 bytes of 128
-        vi q[4];
-        four_words_at(s, q, 4 + 4 * eighth);
-        const size_t at = eighth / 2 * 16 + eighth % 2 * 4;
-#pragma GCC unroll 16
-        for (size_t i = 0; i < 4; i++) {
-            put_codes(s, at + i, low_nibbles(q[i]));
-            put_codes(s, at + 8 + i, high_nibbles(q[i]));
-        }
-    }
+    const vi byte = byte_of(word_at(s, 48 + k / 4), k % 4);
+    const vi value = vi_sub(vi_xor(byte, vi_set1(128)), vi_set1(128)); // its sign
+    return vf_mul(loose_half(s), vf_from_vi(value));
 }
 
-SIMD_INLINE void block_q5_k(const struct spot *s)
+SIMD_INLINE void group_q6_k(struct group *out, const struct spot *s, size_t g)
 {
-    put_scales_k4(s);
-    const vi one = vi_set1(0x01010101u);
-#pragma GCC unroll 16
-    for (size_t half = 0; half < 2; half++) {
-        vi high[4];
-        four_words_at(s, high, 4 + 4 * half);
-#pragma GCC unroll 16
-        for (size_t pair = 0; pair < 4; pair++) {
-            vi q[4];
-            four_words_at(s, q, 12 + 8 * pair + 4 * half);
-#pragma GCC unroll 16
-            for (size_t i = 0; i < 4; i++) {
-                const vi even = vi_and(vi_shr(high[i], (int)(2 * pair)), one);
-                const vi odd = vi_and(vi_shr(high[i], (int)(2 * pair + 1)), one);
-                const size_t at = 16 * pair + 4 * half + i;
-                put_codes(s, at, vi_or(low_nibbles(q[i]), vi_shl(even, 4)));
-                put_codes(s, at + 8, vi_or(high_nibbles(q[i]), vi_shl(odd, 4)));
-            }
-        }
-    }
-}
-
-SIMD_INLINE void put_scales_q6_k(const struct spot *s)
-{
-    const vf d = loose_half(s);
-    vi sc[4];
-    four_words_at(s, sc, 48);
-#pragma GCC unroll 16
-    for (size_t g = 0; g < 16; g++) {
-        const vi byte = byte_of(sc[g / 4], g % 4);
-        const vi value = vi_sub(vi_xor(byte, vi_set1(128)), vi_set1(128)); // its sign
-        put_scale(s, g, vf_mul(d, vf_from_vi(value)));
-    }
-}
-
-SIMD_INLINE void block_q6_k(const struct spot *s)
-{
-    put_scales_q6_k(s);
-    const vi three = vi_set1(0x03030303u);
-#pragma GCC unroll 16
-    for (size_t quarter = 0; quarter < 4; quarter++) {
-        const size_t n = quarter / 2; // half of the block
-        const size_t half = quarter % 2;
-        vi high[4];
-        four_words_at(s, high, 32 + 8 * n + 4 * half);
-#pragma GCC unroll 16
-        for (size_t j = 0; j < 2; j++) {
-            vi q[4];
-            four_words_at(s, q, 16 * n + 8 * j + 4 * half);
-#pragma GCC unroll 16
-            for (size_t i = 0; i < 4; i++) {
-                const vi a = vi_and(vi_shr(high[i], (int)(2 * j)), three);
-                const vi b = vi_and(vi_shr(high[i], (int)(2 * j + 4)), three);
-                const size_t at = 32 * n + 8 * j + 4 * half + i;
-                put_codes(s, at, vi_or(low_nibbles(q[i]), vi_shl(a, 4)));
-                put_codes(s, at + 16, vi_or(high_nibbles(q[i]), vi_shl(b, 4)));
-            }
-        }
+    out->scale[0] = scale_q6_k(s, 2 * g);
+    out->scale[1] = scale_q6_k(s, 2 * g + 1);
+    nibbles_32(out, s, 16 * (g / 4) + 8 * (g % 2), g % 4 >= 2);
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++) {
+        const vi high = vi_shr(word_at(s, 32 + 8 * (g / 4) + i), (int)(2 * (g % 4)));
+        out->codes[i] = vi_or(out->codes[i], vi_shl(vi_and(high, vi_set1(0x03030303u)), 4));
     }
 }
 
@@ -325,47 +232,41 @@ static const uint8_t iq4_codes[16] = {1,   24,  45,  63,  79,  93,  106, 118,
                                       129, 141, 153, 166, 181, 197, 217, 241};
 static const uint8_t fp4_codes[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
 
-SIMD_INLINE void put_looked_up(const struct spot *s, size_t at, size_t first_word,
-                               const uint8_t table[16])
+SIMD_INLINE void look_up(struct group *out, const uint8_t table[16])
 {
-    vi q[4];
-    four_words_at(s, q, first_word);
-#pragma GCC unroll 16
-    for (size_t i = 0; i < 4; i++) {
-        put_codes(s, at + i, vi_look_up(low_nibbles(q[i]), table));
-        put_codes(s, at + i + 4, vi_look_up(high_nibbles(q[i]), table));
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++) {
+        out->codes[i] = vi_look_up(out->codes[i], table);
     }
 }
 
-SIMD_INLINE void block_iq4_nl(const struct spot *s)
+SIMD_INLINE void group_iq4_nl(struct group *out, const struct spot *s, size_t g)
 {
-    put_scale(s, 0, loose_half(s));
-    put_looked_up(s, 0, 0, iq4_codes);
+    group_q4_0(out, s, g);
+    look_up(out, iq4_codes);
 }
 
-SIMD_INLINE void block_iq4_xs(const struct spot *s)
+SIMD_INLINE void group_iq4_xs(struct group *out, const struct spot *s, size_t g)
 {
     const vi head = word_at(s, 0); // factor, then two high bits of each scale
-    const vi low = word_at(s, 1);  // four low bits
-    const vf d = vf_from_f16(head);
-#pragma GCC unroll 16
-    for (size_t g = 0; g < 8; g++) {
-        const vi bits = vi_and(vi_shr(low, (int)(4 * g)), vi_set1(15));
-        const vi top = vi_and(vi_shr(head, (int)(16 + 2 * g)), vi_set1(3));
-        const vi value = vi_sub(vi_or(bits, vi_shl(top, 4)), vi_set1(32));
-        put_scale(s, g, vf_mul(d, vf_from_vi(value)));
-        put_looked_up(s, 8 * g, 2 + 4 * g, iq4_codes);
-    }
+    const vi low = vi_and(vi_shr(word_at(s, 1), (int)(4 * g)), vi_set1(15));
+    const vi top = vi_and(vi_shr(head, (int)(16 + 2 * g)), vi_set1(3));
+    const vi value = vi_sub(vi_or(low, vi_shl(top, 4)), vi_set1(32));
+    out->scale[0] = vf_mul(vf_from_f16(head), vf_from_vi(value));
+    nibbles_16(out, s, 2 + 4 * g);
+    look_up(out, iq4_codes);
 }
 
-// Half of 2^(exponent - 127); the two smallest are subnormal.
-SIMD_INLINE void block_mxfp4(const struct spot *s)
+// The scale is half of 2^(exponent - 127); the two smallest are subnormal.
+SIMD_INLINE void group_mxfp4(struct group *out, const struct spot *s, size_t g)
 {
+    (void)g;
     const vi e = vi_and(vi_load_i8(s->loose), vi_set1(0xff));
     const vf normal = vf_of_bits(vi_shl(vi_sub(e, vi_set1(1)), 23));
     const vf small = vf_of_bits(vi_shl(vi_add(e, vi_set1(1)), 21));
-    put_scale(s, 0, vf_where_less(vf_from_vi(e), vf_set1(2.0f), small, normal));
-    put_looked_up(s, 0, 0, fp4_codes);
+    out->scale[0] = vf_where_less(vf_from_vi(e), vf_set1(2.0f), small, normal);
+    nibbles_16(out, s, 0);
+    look_up(out, fp4_codes);
 }
 
 // Half of an unsigned E4M3 number, where 0x7F counts as zero.
@@ -380,24 +281,20 @@ SIMD_INLINE vf nvfp4_scale(vi d)
     return vf_where_less(value, vf_set1(126.5f), scale, above);
 }
 
-SIMD_INLINE void block_nvfp4(const struct spot *s)
+SIMD_INLINE void group_nvfp4(struct group *out, const struct spot *s, size_t g)
 {
     const vi scales = word_at(s, 0);
-#pragma GCC unroll 16
-    for (size_t k = 0; k < 4; k++) {
-        put_scale(s, k, nvfp4_scale(byte_of(scales, k)));
-    }
-#pragma GCC unroll 16
-    for (size_t half = 0; half < 2; half++) {
-        vi q[4];
-        four_words_at(s, q, 1 + 4 * half);
-#pragma GCC unroll 16
-        for (size_t i = 0; i < 4; i++) { // two words make 16 columns
-            const size_t at = 8 * half + i / 2 * 4 + i % 2;
-            put_codes(s, at, vi_look_up(low_nibbles(q[i]), fp4_codes));
-            put_codes(s, at + 2, vi_look_up(high_nibbles(q[i]), fp4_codes));
+#pragma GCC unroll 2
+    for (size_t h = 0; h < 2; h++) {
+        out->scale[h] = nvfp4_scale(byte_of(scales, 2 * g + h));
+#pragma GCC unroll 2
+        for (size_t i = 0; i < 2; i++) { // two words make 16 columns
+            const vi q = word_at(s, 1 + 4 * g + 2 * h + i);
+            out->codes[4 * h + i] = low_nibbles(q);
+            out->codes[4 * h + 2 + i] = high_nibbles(q);
         }
     }
+    look_up(out, fp4_codes);
 }
 
 // A type as constants, so that each copy of the loops below is made for it.
@@ -407,14 +304,14 @@ struct layout {
     size_t loose;
     struct kern_coding coding;
 };
-typedef void (*unpack_block)(const struct spot *s);
+typedef void (*unpack_group)(struct group *out, const struct spot *s, size_t g);
+enum { GROUPS_MAX = 8 }; // of a block
 
 // The block at hand, for the vector of rows from `part` on.
 SIMD_INLINE struct spot spot_at(const uint8_t *block, size_t part, const struct layout *layout)
 {
     return (struct spot){.words = block + layout->loose * KERN_LANES + 4 * part,
-                         .loose = block + layout->loose * part,
-                         .coding = &layout->coding};
+                         .loose = block + layout->loose * part};
 }
 
 // With few rows memory is what limits, and what comes is known: strips follow each other.
@@ -428,77 +325,127 @@ SIMD_INLINE void prefetch_block(const uint8_t *block, const size_t size)
     }
 }
 
-SIMD_INLINE void strip_of(struct code_strip strip, const uint8_t *packed, size_t n,
-                          const struct layout layout, const unpack_block unpack)
+SIMD_INLINE void store_group(struct code_strip strip, const struct group *group, size_t at,
+                             const struct kern_coding coding)
 {
-    const size_t n_subs = layout.values / layout.coding.sub_block;
+    const size_t n_subs = KERN_BLOCK / coding.sub_block;
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++) {
+        vi_store(strip.codes + (8 * at + i) * 4 * KERN_LANES, group->codes[i]);
+    }
+#pragma GCC unroll 2
+    for (size_t h = 0; h < n_subs; h++) {
+        vf_store(strip.scale + (n_subs * at + h) * KERN_LANES, group->scale[h]);
+        if (coding.has_min) {
+            vf_store(strip.min + (n_subs * at + h) * KERN_LANES, group->min[h]);
+        }
+    }
+}
+
+SIMD_INLINE void strip_of(struct code_strip strip, const uint8_t *packed, size_t n,
+                          const struct layout layout, const unpack_group unpack)
+{
+    const size_t n_groups = layout.values / KERN_BLOCK;
     for (size_t b = 0; b < n / layout.values; b++) {
         prefetch_block(packed, layout.size * KERN_LANES);
         for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
-            struct spot s = spot_at(packed, part, &layout);
-            s.codes = strip.codes + 4 * part + b * layout.values * KERN_LANES;
-            s.scale = strip.scale + part + b * n_subs * KERN_LANES;
-            s.min = strip.min + part + b * n_subs * KERN_LANES;
-            unpack(&s);
+            const struct spot s = spot_at(packed, part, &layout);
+            const struct code_strip to = {.codes = strip.codes + 4 * part,
+                                          .scale = strip.scale + part,
+                                          .min = strip.min + part};
+#pragma GCC unroll 8
+            for (size_t g = 0; g < n_groups; g++) {
+                struct group group;
+                unpack(&group, &s, g);
+                store_group(to, &group, b * n_groups + g, layout.coding);
+            }
         }
         packed += layout.size * KERN_LANES;
     }
 }
 
-// The products of one row of x with one block.
-SIMD_INLINE vf row_block(vf sum, const uint8_t *block, size_t part, struct panel panel, size_t b,
-                         const struct layout layout, const unpack_block unpack)
+// Adds a group's products with one row of x; at counts groups of the row.
+SIMD_INLINE vf dot_group(vf sum, const struct group *group, const struct vi_codes codes[4],
+                         const struct panel *x, size_t at, const struct kern_coding coding)
 {
-    const struct kern_coding coding = layout.coding;
     const size_t sub = coding.sub_block;
-    const size_t n_subs = layout.values / sub;
-    const int32_t *minus = sub == 16 ? panel.minus_16 : panel.minus_32;
-    const float *x_sums = sub == 16 ? panel.sum_16 : panel.sum_32;
+    const size_t n_subs = KERN_BLOCK / sub;
     const bool has_zero = !coding.has_min && vi_has_zero(coding.is_wide);
-    vi sums[SUBS_MAX];
-    float scale[SUBS_MAX * KERN_LANES];
-    float min[SUBS_MAX * KERN_LANES];
-#pragma GCC unroll 16
-    for (size_t i = 0; i < n_subs; i++) {
-        sums[i] = has_zero ? vi_shl(vi_set1((uint32_t)minus[b * n_subs + i]), coding.zero_shift)
-                           : vi_set1(0);
-    }
-    struct spot s = spot_at(block, part, &layout);
-    s.scale = scale;
-    s.min = min;
-    s.x = panel.codes + b * layout.values;
-    s.sums = sums;
-    unpack(&s);
-#pragma GCC unroll 16
-    for (size_t i = 0; i < n_subs; i++) {
-        const vf x_scale = vf_set1(panel.scale[(b * layout.values + i * sub) / KERN_BLOCK]);
-        const vf factor = vf_mul(vf_load(scale + i * KERN_LANES), x_scale);
-        sum = vf_fma(vf_from_vi(sums[i]), factor, sum);
+    const int32_t *minus = (sub == 16 ? x->minus_16 : x->minus_32) + n_subs * at;
+    const float *x_sums = (sub == 16 ? x->sum_16 : x->sum_32) + n_subs * at;
+    const int8_t *x_codes = x->codes + KERN_BLOCK * at;
+    const vf x_scale = vf_set1(x->scale[at]);
+#pragma GCC unroll 2
+    for (size_t h = 0; h < n_subs; h++) {
+        vi isum = has_zero ? vi_shl(vi_set1((uint32_t)minus[h]), coding.zero_shift) : vi_set1(0);
+#pragma GCC unroll 2
+        for (size_t k = 0; k < sub; k += 16) {
+            const size_t i = h * sub + k;
+            isum = vi_dot_16(isum, codes + i / 8, x_codes + i, coding.is_wide);
+        }
+        sum = vf_fma(vf_from_vi(isum), vf_mul(group->scale[h], x_scale), sum);
         if (coding.has_min) {
-            const vf x_sum = vf_set1(x_sums[b * n_subs + i]);
-            sum = vf_fma(vf_load(min + i * KERN_LANES), x_sum, sum);
+            sum = vf_fma(group->min[h], vf_set1(x_sums[h]), sum);
         }
     }
     return sum;
 }
 
-// The products of one row of x without codes in between, in the order of dot_q8.
-SIMD_INLINE void row_of(struct acc acc, const uint8_t *packed, struct panel panel, size_t n,
-                        const struct layout layout, const unpack_block unpack)
+// One block and all rows of x, whose sums stand in acc.
+SIMD_INLINE void dot_block(struct acc acc, const uint8_t *block, const struct panel *x,
+                           size_t n_rows, size_t b, const struct layout layout,
+                           const unpack_group unpack)
 {
-    vf sum[SIMD_PARTS];
-    for (size_t p = 0; p < SIMD_PARTS; p++) {
-        sum[p] = acc.is_fresh ? vf_set1(0.0f) : vf_load(acc.data + p * SIMD_LANES);
+    const struct kern_coding coding = layout.coding;
+    const size_t n_groups = layout.values / KERN_BLOCK;
+    const uint8_t zero = coding.has_min ? 0 : (uint8_t)(1u << coding.zero_shift);
+    for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
+        const struct spot s = spot_at(block, part, &layout);
+#pragma GCC unroll 8
+        for (size_t g = 0; g < n_groups; g++) {
+            struct group group;
+            struct vi_codes codes[4];
+            unpack(&group, &s, g);
+#pragma GCC unroll 4
+            for (size_t i = 0; i < 4; i++) {
+                codes[i] =
+                    vi_codes_of(group.codes[2 * i], group.codes[2 * i + 1], zero, coding.is_wide);
+            }
+            float *sums = acc.data + part;
+            for (size_t r = 0; r < n_rows; r++, sums += acc.stride) {
+                const vf sum =
+                    dot_group(vf_load(sums), &group, codes, &x[r], b * n_groups + g, coding);
+                vf_store(sums, sum);
+            }
+        }
+    }
+}
+
+// The products of few rows of x without a strip of codes in between, in the order of dot_q8. Sums
+// stand in memory, so that any number of rows shares what was unpacked; one row's in registers.
+SIMD_INLINE void rows_of(struct acc acc, const uint8_t *packed, const struct panel *x,
+                         size_t n_rows, size_t n, const struct layout layout,
+                         const unpack_group unpack)
+{
+    for (size_t r = 0; r < n_rows && acc.is_fresh; r++) {
+        memset(acc.data + r * acc.stride, 0, KERN_LANES * sizeof(float));
+    }
+    if (n_rows == 1) {
+        _Alignas(64) float sums[KERN_LANES];
+        memcpy(sums, acc.data, sizeof(sums));
+        const struct acc one = {.data = sums, .stride = KERN_LANES};
+        for (size_t b = 0; b < n / layout.values; b++) {
+            prefetch_block(packed, layout.size * KERN_LANES);
+            dot_block(one, packed, x, 1, b, layout, unpack);
+            packed += layout.size * KERN_LANES;
+        }
+        memcpy(acc.data, sums, sizeof(sums));
+        return;
     }
     for (size_t b = 0; b < n / layout.values; b++) {
         prefetch_block(packed, layout.size * KERN_LANES);
-        for (size_t p = 0; p < SIMD_PARTS; p++) {
-            sum[p] = row_block(sum[p], packed, p * SIMD_LANES, panel, b, layout, unpack);
-        }
+        dot_block(acc, packed, x, n_rows, b, layout, unpack);
         packed += layout.size * KERN_LANES;
-    }
-    for (size_t p = 0; p < SIMD_PARTS; p++) {
-        vf_store(acc.data + p * SIMD_LANES, sum[p]);
     }
 }
 
@@ -524,97 +471,97 @@ static void strip_q8(struct code_strip strip, const uint8_t *packed, size_t n, e
 {
     switch (type) {
     case DTYPE_Q4_0:
-        strip_of(strip, packed, n, layout_q4_0, block_q4_0);
+        strip_of(strip, packed, n, layout_q4_0, group_q4_0);
         break;
     case DTYPE_Q4_1:
-        strip_of(strip, packed, n, layout_q4_1, block_q4_1);
+        strip_of(strip, packed, n, layout_q4_1, group_q4_1);
         break;
     case DTYPE_Q5_0:
-        strip_of(strip, packed, n, layout_q5_0, block_q5_0);
+        strip_of(strip, packed, n, layout_q5_0, group_q5_0);
         break;
     case DTYPE_Q5_1:
-        strip_of(strip, packed, n, layout_q5_1, block_q5_1);
+        strip_of(strip, packed, n, layout_q5_1, group_q5_1);
         break;
     case DTYPE_Q8_0:
-        strip_of(strip, packed, n, layout_q8_0, block_q8_0);
+        strip_of(strip, packed, n, layout_q8_0, group_q8_0);
         break;
     case DTYPE_Q2_K:
-        strip_of(strip, packed, n, layout_q2_k, block_q2_k);
+        strip_of(strip, packed, n, layout_q2_k, group_q2_k);
         break;
     case DTYPE_Q3_K:
-        strip_of(strip, packed, n, layout_q3_k, block_q3_k);
+        strip_of(strip, packed, n, layout_q3_k, group_q3_k);
         break;
     case DTYPE_Q4_K:
-        strip_of(strip, packed, n, layout_q4_k, block_q4_k);
+        strip_of(strip, packed, n, layout_q4_k, group_q4_k);
         break;
     case DTYPE_Q5_K:
-        strip_of(strip, packed, n, layout_q5_k, block_q5_k);
+        strip_of(strip, packed, n, layout_q5_k, group_q5_k);
         break;
     case DTYPE_Q6_K:
-        strip_of(strip, packed, n, layout_q6_k, block_q6_k);
+        strip_of(strip, packed, n, layout_q6_k, group_q6_k);
         break;
     case DTYPE_IQ4_NL:
-        strip_of(strip, packed, n, layout_iq4_nl, block_iq4_nl);
+        strip_of(strip, packed, n, layout_iq4_nl, group_iq4_nl);
         break;
     case DTYPE_IQ4_XS:
-        strip_of(strip, packed, n, layout_iq4_xs, block_iq4_xs);
+        strip_of(strip, packed, n, layout_iq4_xs, group_iq4_xs);
         break;
     case DTYPE_MXFP4:
-        strip_of(strip, packed, n, layout_mxfp4, block_mxfp4);
+        strip_of(strip, packed, n, layout_mxfp4, group_mxfp4);
         break;
     case DTYPE_NVFP4:
-        strip_of(strip, packed, n, layout_nvfp4, block_nvfp4);
+        strip_of(strip, packed, n, layout_nvfp4, group_nvfp4);
         break;
     default:
         break;
     }
 }
 
-static void row_q8(struct acc acc, const uint8_t *packed, struct panel panel, size_t n,
-                   enum dtype type)
+static void rows_q8(struct acc acc, const uint8_t *packed, const struct panel *x, size_t n_rows,
+                    size_t n, enum dtype type)
 {
     switch (type) {
     case DTYPE_Q4_0:
-        row_of(acc, packed, panel, n, layout_q4_0, block_q4_0);
+        rows_of(acc, packed, x, n_rows, n, layout_q4_0, group_q4_0);
         break;
     case DTYPE_Q4_1:
-        row_of(acc, packed, panel, n, layout_q4_1, block_q4_1);
+        rows_of(acc, packed, x, n_rows, n, layout_q4_1, group_q4_1);
         break;
     case DTYPE_Q5_0:
-        row_of(acc, packed, panel, n, layout_q5_0, block_q5_0);
+        rows_of(acc, packed, x, n_rows, n, layout_q5_0, group_q5_0);
         break;
     case DTYPE_Q5_1:
-        row_of(acc, packed, panel, n, layout_q5_1, block_q5_1);
+        rows_of(acc, packed, x, n_rows, n, layout_q5_1, group_q5_1);
         break;
     case DTYPE_Q8_0:
-        row_of(acc, packed, panel, n, layout_q8_0, block_q8_0);
+        rows_of(acc, packed, x, n_rows, n, layout_q8_0, group_q8_0);
         break;
     case DTYPE_Q2_K:
-        row_of(acc, packed, panel, n, layout_q2_k, block_q2_k);
+        rows_of(acc, packed, x, n_rows, n, layout_q2_k, group_q2_k);
         break;
     case DTYPE_Q3_K:
-        row_of(acc, packed, panel, n, layout_q3_k, block_q3_k);
+        rows_of(acc, packed, x, n_rows, n, layout_q3_k, group_q3_k);
         break;
     case DTYPE_Q4_K:
-        row_of(acc, packed, panel, n, layout_q4_k, block_q4_k);
+        rows_of(acc, packed, x, n_rows, n, layout_q4_k, group_q4_k);
         break;
     case DTYPE_Q5_K:
-        row_of(acc, packed, panel, n, layout_q5_k, block_q5_k);
+        rows_of(acc, packed, x, n_rows, n, layout_q5_k, group_q5_k);
         break;
     case DTYPE_Q6_K:
-        row_of(acc, packed, panel, n, layout_q6_k, block_q6_k);
+        rows_of(acc, packed, x, n_rows, n, layout_q6_k, group_q6_k);
         break;
     case DTYPE_IQ4_NL:
-        row_of(acc, packed, panel, n, layout_iq4_nl, block_iq4_nl);
+        rows_of(acc, packed, x, n_rows, n, layout_iq4_nl, group_iq4_nl);
         break;
     case DTYPE_IQ4_XS:
-        row_of(acc, packed, panel, n, layout_iq4_xs, block_iq4_xs);
+        rows_of(acc, packed, x, n_rows, n, layout_iq4_xs, group_iq4_xs);
         break;
     case DTYPE_MXFP4:
-        row_of(acc, packed, panel, n, layout_mxfp4, block_mxfp4);
+        rows_of(acc, packed, x, n_rows, n, layout_mxfp4, group_mxfp4);
         break;
     case DTYPE_NVFP4:
-        row_of(acc, packed, panel, n, layout_nvfp4, block_nvfp4);
+        rows_of(acc, packed, x, n_rows, n, layout_nvfp4, group_nvfp4);
         break;
     default:
         break;
@@ -841,7 +788,7 @@ void KERN_INIT_STRIP(struct kern *k)
     for (size_t type = 0; type < DTYPE_COUNT_COMPUTE; type++) {
         if (kern_codings[type].sub_block != 0) {
             k->strip_q8[type] = strip_q8;
-            k->row_q8[type] = row_q8;
+            k->rows_q8[type] = rows_q8;
             k->strip_f32[type] = strip_values;
         }
     }

@@ -247,10 +247,10 @@ static inline bool vi_has_zero(bool is_wide)
     return !is_wide;
 }
 
-static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, bool is_wide)
+static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, bool is_wide)
 {
     (void)zero;
-    struct vi_codes w = {.first = vi_load(p), .second = vi_load(p + 4 * KERN_LANES)};
+    struct vi_codes w = {.first = first, .second = second};
     if (is_wide) {
         const vi top = _mm256_set1_epi8((char)0x80);
         w.first_signed = _mm256_xor_si256(w.first, top);
@@ -259,6 +259,11 @@ static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, bool
         w.second = _mm256_abs_epi8(w.second_signed);
     }
     return w;
+}
+
+static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, bool is_wide)
+{
+    return vi_codes_of(vi_load(p), vi_load(p + 4 * KERN_LANES), zero, is_wide);
 }
 
 static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t *x_second,
@@ -281,17 +286,10 @@ static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t
 }
 
 // The same for four columns whose codes are at hand.
-static inline vi vi_dot_four(vi sum, vi codes, const int8_t *x, uint8_t zero, bool is_wide)
+static inline vi vi_dot_16(vi sum, const struct vi_codes w[2], const int8_t *x, bool is_wide)
 {
-    (void)zero;
-    vi a = _mm256_set1_epi32(vi_word_at((const void *)x));
-    if (is_wide) {
-        codes = _mm256_xor_si256(codes, _mm256_set1_epi8((char)0x80));
-        a = _mm256_sign_epi8(a, codes);
-        codes = _mm256_abs_epi8(codes);
-    }
-    const vi pairs = _mm256_maddubs_epi16(codes, a);
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    sum = vi_dot(sum, w[0], x, x + 4, is_wide);
+    return vi_dot(sum, w[1], x + 8, x + 12, is_wide);
 }
 
 #endif

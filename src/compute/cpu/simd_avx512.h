@@ -266,11 +266,11 @@ static inline bool vi_has_zero(bool is_wide)
     return true;
 }
 
-static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, bool is_wide)
+static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, bool is_wide)
 {
     (void)zero;
     (void)is_wide;
-    return (struct vi_codes){.first = vi_load(p), .second = vi_load(p + 4 * KERN_LANES)};
+    return (struct vi_codes){.first = first, .second = second};
 }
 
 // sum += codes of eight columns times x: a row's two words of four columns.
@@ -283,23 +283,16 @@ static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t
                                _mm512_set1_epi32(vi_word_at((const void *)x_second)));
 }
 
-// The same for four columns whose codes are at hand.
-static inline vi vi_dot_four(vi sum, vi codes, const int8_t *x, uint8_t zero, bool is_wide)
-{
-    (void)zero;
-    (void)is_wide;
-    return _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(vi_word_at((const void *)x)));
-}
 #else
 static inline bool vi_has_zero(bool is_wide)
 {
     return !is_wide;
 }
 
-static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, bool is_wide)
+static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, bool is_wide)
 {
     (void)zero;
-    struct vi_codes w = {.first = vi_load(p), .second = vi_load(p + 4 * KERN_LANES)};
+    struct vi_codes w = {.first = first, .second = second};
     if (is_wide) {
         // Signed codes as magnitude and sign: a sum of two products then fits 16 bits.
         const vi top = _mm512_set1_epi8((char)0x80);
@@ -332,18 +325,18 @@ static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t
     return _mm512_add_epi32(sum, _mm512_madd_epi16(both, ones));
 }
 
-static inline vi vi_dot_four(vi sum, vi codes, const int8_t *x, uint8_t zero, bool is_wide)
-{
-    (void)zero;
-    vi a = _mm512_set1_epi32(vi_word_at((const void *)x));
-    if (is_wide) {
-        codes = _mm512_xor_si512(codes, _mm512_set1_epi8((char)0x80));
-        a = _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(codes), _mm512_setzero_si512(), a);
-        codes = _mm512_abs_epi8(codes);
-    }
-    const vi pairs = _mm512_maddubs_epi16(codes, a);
-    return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
-}
 #endif
+
+static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, bool is_wide)
+{
+    return vi_codes_of(vi_load(p), vi_load(p + 4 * KERN_LANES), zero, is_wide);
+}
+
+// The same for sixteen columns and one row, whose bytes follow each other.
+static inline vi vi_dot_16(vi sum, const struct vi_codes w[2], const int8_t *x, bool is_wide)
+{
+    sum = vi_dot(sum, w[0], x, x + 4, is_wide);
+    return vi_dot(sum, w[1], x + 8, x + 12, is_wide);
+}
 
 #endif

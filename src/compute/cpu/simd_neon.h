@@ -246,11 +246,11 @@ static inline bool vi_has_zero(bool is_wide)
     return true;
 }
 
-static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, bool is_wide)
+static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, bool is_wide)
 {
     (void)zero;
     (void)is_wide;
-    return (struct vi_codes){.first = vi_load(p), .second = vi_load(p + 4 * KERN_LANES)};
+    return (struct vi_codes){.first = first, .second = second};
 }
 #else
 // Codes are multiplied as signed numbers, with the zero taken off.
@@ -260,15 +260,20 @@ static inline bool vi_has_zero(bool is_wide)
     return false;
 }
 
-static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, bool is_wide)
+static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, bool is_wide)
 {
     (void)is_wide;
     const uint8x16_t z = vdupq_n_u8(zero);
-    return (struct vi_codes){.first = vreinterpretq_u32_u8(vsubq_u8(vld1q_u8(p), z)),
-                             .second =
-                                 vreinterpretq_u32_u8(vsubq_u8(vld1q_u8(p + 4 * KERN_LANES), z))};
+    return (struct vi_codes){
+        .first = vreinterpretq_u32_u8(vsubq_u8(vreinterpretq_u8_u32(first), z)),
+        .second = vreinterpretq_u32_u8(vsubq_u8(vreinterpretq_u8_u32(second), z))};
 }
 #endif
+
+static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, bool is_wide)
+{
+    return vi_codes_of(vi_load(p), vi_load(p + 4 * KERN_LANES), zero, is_wide);
+}
 
 static inline int32x4_t vi_dot_words(int32x4_t sum, vi w, vi x)
 {
@@ -296,14 +301,17 @@ static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t
     return vreinterpretq_u32_s32(s);
 }
 
-// The same for four columns whose codes are at hand.
-static inline vi vi_dot_four(vi sum, vi codes, const int8_t *x, uint8_t zero, bool is_wide)
+// The same for sixteen columns and one row, whose bytes follow each other.
+static inline vi vi_dot_16(vi sum, const struct vi_codes w[2], const int8_t *x, bool is_wide)
 {
-    if (!vi_has_zero(is_wide)) {
-        codes = vreinterpretq_u32_u8(vsubq_u8(vreinterpretq_u8_u32(codes), vdupq_n_u8(zero)));
-    }
-    const int32x4_t s = vreinterpretq_s32_u32(sum);
-    return vreinterpretq_u32_s32(vi_dot_words(s, codes, vdupq_n_u32(vi_word_at(x))));
+    (void)is_wide;
+    const uint32x4_t four = vreinterpretq_u32_s8(vld1q_s8(x));
+    int32x4_t s = vreinterpretq_s32_u32(sum);
+    s = vi_dot_words(s, w[0].first, vdupq_laneq_u32(four, 0));
+    s = vi_dot_words(s, w[0].second, vdupq_laneq_u32(four, 1));
+    s = vi_dot_words(s, w[1].first, vdupq_laneq_u32(four, 2));
+    s = vi_dot_words(s, w[1].second, vdupq_laneq_u32(four, 3));
+    return vreinterpretq_u32_s32(s);
 }
 
 #endif
