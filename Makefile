@@ -4,17 +4,20 @@
 B ?= build
 T ?= 60
 PROMPT ?=
+MODELS ?=
+ARGS ?=
 # Where the system's Meson is too old, tools/setup.sh puts one of its own into build-tools/.
 MESON = $(if $(wildcard build-tools/bin/meson),build-tools/bin/meson,meson)
 NINJA = $(if $(wildcard build-tools/bin/ninja),build-tools/bin/ninja,ninja)
 
-.PHONY: help build run test bench fuzz install format check clean
+.PHONY: help build run test bench check-peers fuzz install format check clean
 
 help:
 	@echo 'make build        build/carat; needs a C compiler, meson, ninja, pkg-config'
 	@echo 'make run          install what is missing, build, let the demo model answer, see and hear: PROMPT="..." asks it'
 	@echo 'make test         install what is missing, build, run every test'
 	@echo 'make bench        speed of the kernels, then of the demo model'
+	@echo 'make check-peers MODELS="a.gguf b.gguf"  carat and llama.cpp in turn; ARGS="--only decode" and more'
 	@echo 'make fuzz T=60    every fuzz target for T seconds; TARGETS="gguf ..." for some'
 	@echo 'make install      into the prefix given to meson, /usr/local by default'
 	@echo 'make format       let clang-format have its way'
@@ -40,6 +43,9 @@ bench: build
 	@$(NINJA) -C $(B) tests/compute/check_kernels
 	@$(B)/tests/compute/check_kernels --bench
 	@$(B)/carat bench
+
+check-peers: build
+	@tools/check_peers.py --carat $(B)/carat $(ARGS) $(MODELS)
 
 fuzz:
 	@tools/setup.sh fuzz
