@@ -146,6 +146,7 @@ class Peer:
         params.flash_attn_type = 1  # enabled
         params.type_k = params.type_v = GGML_TYPES[spec["kv_type"]]
         params.kv_unified = True
+        params.swa_full = False  # by default the sliding layers keep, and look at, the whole context
         context = lib.llama_init_from_model(self.model, params)
         if not context:
             raise Failed("the peer cannot make a context")
