@@ -453,6 +453,29 @@ static size_t cores_online(void)
     return n > 0 ? (size_t)n : 1;
 }
 
+bool os_cpu_list_has(const char *list, size_t cpu)
+{
+    const char *at = list;
+    for (;;) {
+        char *end;
+        unsigned long first = strtoul(at, &end, 10);
+        unsigned long last = first;
+        if (end == at) {
+            return false;
+        }
+        if (*end == '-') {
+            last = strtoul(end + 1, &end, 10);
+        }
+        if (cpu >= first && cpu <= last) {
+            return true;
+        }
+        if (*end != ',') {
+            return false;
+        }
+        at = end + 1;
+    }
+}
+
 #if defined(__linux__)
 // A small file of the kernel's, terminated; false when it is not there.
 static bool read_small(char *out, size_t capacity, const char *path)
@@ -502,15 +525,46 @@ static size_t cores_quota(void)
     return (size_t)((quota + period - 1) / period);
 }
 
-size_t os_cores(void)
+// Whether a lower processor of the set is another hardware thread of the same core.
+static bool is_second_thread(size_t cpu, const cpu_set_t *set)
+{
+    char path[80];
+    char list[256];
+    snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%zu/topology/thread_siblings_list",
+             cpu);
+    if (!read_small(list, sizeof(list), path)) {
+        return false;
+    }
+    for (size_t i = 0; i < cpu; i++) {
+        if (CPU_ISSET(i, set) && os_cpu_list_has(list, i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static size_t count_processors(bool only_first)
 {
     cpu_set_t set;
-    size_t n = cores_online();
-    if (sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 0) {
-        n = (size_t)CPU_COUNT(&set);
+    size_t n = 0;
+    if (sched_getaffinity(0, sizeof(set), &set) == 0) {
+        for (size_t i = 0; i < CPU_SETSIZE; i++) {
+            n += CPU_ISSET(i, &set) && !(only_first && is_second_thread(i, &set));
+        }
     }
+    n = n > 0 ? n : cores_online();
     size_t quota = cores_quota();
     return quota < n ? quota : n;
+}
+
+size_t os_cores(void)
+{
+    return count_processors(true);
+}
+
+size_t os_processors(void)
+{
+    return count_processors(false);
 }
 
 uint64_t os_memory_total(void)
@@ -547,6 +601,12 @@ static uint64_t sysctl_number(const char *name)
 
 size_t os_cores(void)
 {
+    uint64_t n = sysctl_number("hw.physicalcpu");
+    return n > 0 ? (size_t)n : cores_online();
+}
+
+size_t os_processors(void)
+{
     return cores_online();
 }
 
@@ -577,6 +637,11 @@ uint64_t os_memory_private(void)
 }
 #else
 size_t os_cores(void)
+{
+    return cores_online();
+}
+
+size_t os_processors(void)
 {
     return cores_online();
 }

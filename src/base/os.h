@@ -51,7 +51,12 @@ void os_pages_free(void *pages, size_t size);
 
 double os_seconds(void); // monotonic
 uint64_t os_random_u64(void);
-size_t os_cores(void);                  // cores this process may use, at least 1
+// Cores that this process may use, at least 1. The hardware threads of a core count as one: they
+// share its multipliers and its way to memory, so that a second one only takes turns.
+size_t os_cores(void);
+size_t os_processors(void); // the same with every hardware thread
+// Whether a list as the kernel writes them, such as "0-3,8", has this number.
+bool os_cpu_list_has(const char *list, size_t cpu);
 uint64_t os_memory_total(void);         // bytes; 0 when unknown
 uint64_t os_memory_available(void);     // bytes; 0 when unknown
 uint64_t os_memory_resident_peak(void); // of this process, bytes; 0 when unknown

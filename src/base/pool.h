@@ -17,7 +17,8 @@ size_t pool_threads(const struct pool *p);
 
 // Calls run(context, task, thread) for every task in [0, n_tasks), each exactly once, on some
 // thread in [0, pool_threads); the caller is thread 0 and takes part. Returns when all are done.
-// Tasks are handed out by an atomic counter: a result must not depend on which thread ran what. Not
+// Neighbouring tasks are mostly run by one thread in order, but a thread that is out of tasks takes
+// from the others: a result must not depend on which thread ran what. Fewer than 2^32 tasks. Not
 // reentrant; one caller at a time. p may be NULL: everything runs on the caller.
 typedef void (*pool_task)(void *context, size_t task, size_t thread);
 void pool_run(struct pool *p, size_t n_tasks, pool_task run, void *context);

@@ -300,11 +300,42 @@ static void test_env_empty_is_unset(void **state)
     assert_null(os_env("CARAT_TEST_VARIABLE"));
 }
 
+static void test_cpu_lists_as_the_kernel_writes_them(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *list;
+        const char *has; // of 0 to 9
+    } cases[] = {
+        {"0\n", "x"},
+        {"0,4\n", "x   x"},
+        {"2-4,8\n", "  xxx   x"},
+        {"0-1,6-7", "xx    xx"},
+        {"7,3-3", "   x   x"},
+        {"", ""},
+        {"\n", ""},
+        {"none", ""},
+        {"1,", " x"},
+        {"5-2", ""},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        size_t n = strlen(cases[i].has);
+        for (size_t cpu = 0; cpu < 10; cpu++) {
+            assert_int_equal(os_cpu_list_has(cases[i].list, cpu),
+                             cpu < n && cases[i].has[cpu] == 'x');
+        }
+    }
+    assert_false(os_cpu_list_has("0,64", 6));
+    assert_true(os_cpu_list_has("0,64", 64));
+}
+
 static void test_machine_figures_are_plausible(void **state)
 {
     (void)state;
     double start = os_seconds();
     assert_true(os_cores() >= 1);
+    assert_true(os_cores() <= os_processors());
+    assert_true(os_processors() <= (size_t)sysconf(_SC_NPROCESSORS_ONLN));
     assert_true(os_random_u64() != os_random_u64());
 #if defined(__linux__) || defined(__APPLE__)
     assert_true(os_memory_total() > (uint64_t)64 << 20);
@@ -371,6 +402,7 @@ int main(int argc, char **argv)
         in_folder(test_full_path_begins_at_the_root),
         cmocka_unit_test(test_program_path_names_this_program),
         cmocka_unit_test(test_env_empty_is_unset),
+        cmocka_unit_test(test_cpu_lists_as_the_kernel_writes_them),
         cmocka_unit_test(test_machine_figures_are_plausible),
         cmocka_unit_test(test_interrupt_sets_a_flag_and_the_second_ends),
         in_folder(test_a_file_is_no_terminal),

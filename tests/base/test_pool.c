@@ -102,6 +102,78 @@ static void test_pool_wakes_sleepers(void **state)
     pool_free(p);
 }
 
+// Task `held` ends when all others have: nobody may be left waiting behind it.
+struct hold {
+    size_t held, n_tasks;
+    atomic_size_t n_others;
+    atomic_bool was_late;
+};
+
+static void hold_task(void *context, size_t task, size_t thread)
+{
+    (void)thread;
+    struct hold *h = context;
+    if (task != h->held) {
+        atomic_fetch_add(&h->n_others, 1);
+        return;
+    }
+    double end = os_seconds() + 20;
+    while (atomic_load(&h->n_others) + 1 < h->n_tasks) {
+        if (os_seconds() > end) {
+            atomic_store(&h->was_late, true);
+            return;
+        }
+    }
+}
+
+// A thread that is stuck in its first task, as one that the system took the core from, holds up
+// that task alone: the rest of its share goes to the others.
+static void test_pool_shares_out_what_a_stuck_thread_has_left(void **state)
+{
+    (void)state;
+    for (size_t n_threads = 2; n_threads <= 5; n_threads++) {
+        struct pool *p = NULL;
+        assert_int_equal(pool_new(&p, n_threads, NULL), 0);
+        const size_t n_tasks[] = {2, 3, 7, 100, TASKS_MAX};
+        for (size_t k = 0; k < sizeof(n_tasks) / sizeof(n_tasks[0]); k++) {
+            struct hold h = {.held = 0, .n_tasks = n_tasks[k]};
+            pool_run(p, n_tasks[k], hold_task, &h);
+            assert_false(atomic_load(&h.was_late));
+            assert_int_equal(atomic_load(&h.n_others), n_tasks[k] - 1);
+        }
+        pool_free(p);
+    }
+}
+
+struct order {
+    size_t last[8]; // task + 1 that each thread ran last
+    atomic_size_t n_jumps;
+};
+
+static void note_order(void *context, size_t task, size_t thread)
+{
+    struct order *o = context;
+    if (o->last[thread] != task) {
+        atomic_fetch_add(&o->n_jumps, 1);
+    }
+    o->last[thread] = task + 1;
+}
+
+// Tasks that lie together in memory are run in order by one thread, but for the few times that it
+// takes from somebody else: what a task reads ahead is then its own.
+static void test_pool_walks_in_order(void **state)
+{
+    (void)state;
+    struct pool *p = NULL;
+    assert_int_equal(pool_new(&p, 4, NULL), 0);
+    for (size_t round = 0; round < 100; round++) {
+        struct order o = {0};
+        pool_run(p, TASKS_MAX, note_order, &o);
+        assert_true(atomic_load(&o.n_jumps) < TASKS_MAX / 4);
+    }
+    pool_free(p);
+}
+
 static void test_pool_null_runs_on_the_caller(void **state)
 {
     (void)state;
@@ -161,6 +233,8 @@ int main(void)
         cmocka_unit_test(test_pool_runs_each_task_exactly_once),
         cmocka_unit_test(test_pool_survives_many_short_runs),
         cmocka_unit_test(test_pool_wakes_sleepers),
+        cmocka_unit_test(test_pool_shares_out_what_a_stuck_thread_has_left),
+        cmocka_unit_test(test_pool_walks_in_order),
         cmocka_unit_test(test_pool_null_runs_on_the_caller),
         cmocka_unit_test(test_pool_defaults_to_the_cores),
         cmocka_unit_test(test_pool_refuses_absurd_sizes),
