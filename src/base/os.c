@@ -27,6 +27,7 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/syscall.h>
 #elif defined(__APPLE__)
 #include <mach-o/dyld.h>
 #include <mach/mach.h>
@@ -474,6 +475,17 @@ bool os_cpu_list_has(const char *list, size_t cpu)
         }
         at = end + 1;
     }
+}
+
+bool os_may_use_tiles(void)
+{
+#if defined(__linux__) && defined(__x86_64__)
+    // ARCH_REQ_XCOMP_PERM for XTILEDATA, as numbers because older headers lack the names. What the
+    // process may do its threads may, too.
+    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+#else
+    return false;
+#endif
 }
 
 #if defined(__linux__)

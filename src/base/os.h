@@ -57,6 +57,9 @@ size_t os_cores(void);
 size_t os_processors(void); // the same with every hardware thread
 // Whether a list as the kernel writes them, such as "0-3,8", has this number.
 bool os_cpu_list_has(const char *list, size_t cpu);
+// Asks the system to let this process use the tiles of AMX; false when it does not. That the CPU
+// has them is for the caller to know.
+bool os_may_use_tiles(void);
 uint64_t os_memory_total(void);         // bytes; 0 when unknown
 uint64_t os_memory_available(void);     // bytes; 0 when unknown
 uint64_t os_memory_resident_peak(void); // of this process, bytes; 0 when unknown

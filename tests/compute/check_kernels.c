@@ -11,6 +11,7 @@
 #include "check_kernels.h"
 #include "compute/cpu/cpu.h"
 #include "compute_util.h"
+#include "tile_twin.h"
 
 enum {
     GUARD = 64,         // bytes around each output
@@ -269,10 +270,10 @@ static size_t strip_size(size_t n, const struct kern_coding *coding)
 }
 
 // A panel's parts in one block: 60 bytes per row and 32 columns.
-static struct panel panel_in(uint8_t *block, size_t n, size_t n_rows)
+static struct panel panel_in(uint8_t *block, size_t n, size_t n_rows, bool by_rows)
 {
     const size_t blocks = n / KERN_BLOCK * n_rows;
-    struct panel p = {.n_rows = n_rows};
+    struct panel p = {.n_rows = n_rows, .by_rows = by_rows};
     p.codes = (int8_t *)block;
     p.scale = (float *)(void *)(block + blocks * KERN_BLOCK);
     p.minus_32 = (int32_t *)(void *)(p.scale + blocks);
@@ -291,7 +292,7 @@ static void check_pack(struct check *c, size_t n_rows, size_t n)
     }
     struct pair p = pair_new(n / KERN_BLOCK * n_rows * 60);
     for (size_t i = 0; i < 2; i++) {
-        twin(c, i)->pack(panel_in(pair_at(&p, i), n, n_rows), x, stride, n);
+        twin(c, i)->pack(panel_in(pair_at(&p, i), n, n_rows, c->fast.panels_by_rows), x, stride, n);
     }
     pair_check(c, &p, "pack", "", n);
     numbers_free(x);
@@ -305,7 +306,7 @@ static void check_dot_q8(struct check *c, enum dtype type, struct code_strip str
     const struct kern_coding *coding = &kern_codings[type];
     float *x = numbers(c, n_rows * n, 2);
     uint8_t *block = test_alloc(n / KERN_BLOCK * n_rows * 60);
-    const struct panel panel = panel_in(block, n, n_rows);
+    const struct panel panel = panel_in(block, n, n_rows, c->fast.panels_by_rows);
     c->plain.pack(panel, x, n, n);
     const size_t stride = KERN_LANES + 1;
     struct pair p = pair_new(((n_rows - 1) * stride + KERN_LANES) * 4);
@@ -334,7 +335,7 @@ static void check_rows_q8(struct check *c, enum dtype type, const uint8_t *packe
     const size_t stride = KERN_LANES + 3;
     struct pair p = pair_new(((n_rows - 1) * stride + KERN_LANES) * 4);
     for (size_t r = 0; r < n_rows; r++) {
-        rows[r] = panel_in(block + r * row_size, n, 1);
+        rows[r] = panel_in(block + r * row_size, n, 1, false);
         c->plain.pack(rows[r], x + r * n, n, n);
     }
     for (size_t again = 0; again < 2; again++) {
@@ -390,7 +391,7 @@ static void check_extremes(struct check *c, enum dtype type)
     }
     float x[N];
     uint8_t panel_block[N / KERN_BLOCK * 60];
-    const struct panel panel = panel_in(panel_block, N, 1);
+    const struct panel panel = panel_in(panel_block, N, 1, c->fast.panels_by_rows);
     for (size_t k = 0; k < N; k++) {
         x[k] = k / 64 % 2 ? -127.0f : 127.0f;
     }
@@ -514,6 +515,7 @@ int main(int argc, char **argv)
     bool has_failed = false;
     struct check c = {.level = "generic", .rng = {.state = 1}};
     kern_init_generic(&c.plain);
+    tile_twin_add();
     for (size_t type = 0; type < DTYPE_COUNT_COMPUTE; type++) {
         check_against_double(&c, type);
     }

@@ -24,6 +24,7 @@
 #include "compute/cpu/cpu.h"
 #include "engine/internal.h"
 #include "hand_media.h"
+#include "tile_twin.h"
 
 #define ROUNDS       14
 #define ACTIONS      14
@@ -602,6 +603,7 @@ static void test_no_schedule_changes_a_bit(void **state)
         setting("CARAT_SCHEDULE_ROUNDS", os_env("CARAT_SCHEDULE_SEED") ? 1 : ROUNDS);
     size_t n_rows = 0;
     struct kern unused;
+    tile_twin_add();
     for (uint64_t i = 0; i < n_rounds; i++) {
         static struct round r;
         make_round(&r, seed + i);

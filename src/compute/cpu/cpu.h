@@ -60,5 +60,7 @@ int cpu_kern_init(struct kern *k, struct carat_error *err);
 bool cpu_kern_init_level(struct kern *k, const char *level);
 // Names of the levels in this build, lowest first; NULL past the last.
 const char *cpu_level_name(size_t i);
+// For tests: one more level, behind the others and usable by its name.
+void cpu_add_level(const char *name, void (*init)(struct kern *k));
 
 #endif

@@ -46,6 +46,31 @@ static bool has_avx512vnni(void)
 }
 #endif
 
+#if defined(KERN_HAS_AVX512AMX)
+// The CPU has tiles and their int8 products, the system keeps them for each thread, and this
+// process was allowed to use them.
+static bool has_avx512amx(void)
+{
+    unsigned a;
+    unsigned b;
+    unsigned c;
+    unsigned d;
+    if (!has_avx512vnni() || !__get_cpuid(1, &a, &b, &c, &d) || (c & bit_OSXSAVE) == 0) {
+        return false;
+    }
+    __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+    const bool is_kept = (a >> 17 & 3) == 3; // XTILECFG and XTILEDATA
+    const bool is_there = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 3) == 3;
+    return is_kept && is_there && os_may_use_tiles();
+}
+
+static void init_avx512amx(struct kern *k)
+{
+    kern_init_avx512vnni(k);
+    kern_init_avx512amx(k);
+}
+#endif
+
 #if defined(KERN_HAS_NEON) && defined(__linux__)
 // Bits of the kernel's interface, spelled out because older headers lack them.
 static bool has_dotprod(void)
@@ -107,6 +132,9 @@ static const struct level levels[] = {
     {"avx512", kern_init_avx512, has_avx512},
     {"avx512vnni", kern_init_avx512vnni, has_avx512vnni},
 #endif
+#if defined(KERN_HAS_AVX512AMX)
+    {"avx512amx", init_avx512amx, has_avx512amx},
+#endif
 #if defined(KERN_HAS_NEON)
     {"neon", kern_init_neon, has_always},
     {"neondot", kern_init_neondot, has_dotprod},
@@ -115,16 +143,31 @@ static const struct level levels[] = {
 };
 enum { N_LEVELS = sizeof(levels) / sizeof(levels[0]) };
 
+// One more, which only a test has; never taken by itself.
+static struct level added;
+
+void cpu_add_level(const char *name, void (*init)(struct kern *k))
+{
+    added = (struct level){name, init, has_always};
+}
+
+static const struct level *level_at(size_t i)
+{
+    return i < N_LEVELS ? &levels[i] : i == N_LEVELS && added.name ? &added : NULL;
+}
+
 const char *cpu_level_name(size_t i)
 {
-    return i < N_LEVELS ? levels[i].name : NULL;
+    const struct level *level = level_at(i);
+    return level ? level->name : NULL;
 }
 
 bool cpu_kern_init_level(struct kern *k, const char *name)
 {
-    for (size_t i = 0; i < N_LEVELS; i++) {
-        if (strcmp(levels[i].name, name) == 0 && levels[i].is_usable()) {
-            levels[i].init(k);
+    const struct level *level;
+    for (size_t i = 0; (level = level_at(i)); i++) {
+        if (strcmp(level->name, name) == 0 && level->is_usable()) {
+            level->init(k);
             return true;
         }
     }

@@ -80,7 +80,8 @@ static struct panel panel_view(const struct linear_job *job, struct panel_rows r
     uint8_t *at = job->dev->panels + rows.first * blocks * PANEL_BLOCK_SIZE;
     const size_t n = rows.n * blocks; // blocks of all rows
     const size_t skip = rows.n * (first / KERN_BLOCK);
-    struct panel p = {.n_rows = rows.n};
+    struct panel p = {.n_rows = rows.n,
+                      .by_rows = !job->is_direct && job->dev->kern.panels_by_rows};
     p.scale = (float *)(void *)at + skip;
     at += n * 4;
     p.minus_32 = (int32_t *)(void *)at + skip;

@@ -15,7 +15,7 @@
 enum {
     KERN_LANES = 16,     // outputs per strip
     KERN_BLOCK = 32,     // columns that share one scale of an int8 activation
-    KERN_PANEL_MAX = 12, // most activation rows in a panel
+    KERN_PANEL_MAX = 16, // most activation rows in a panel
     KERN_KEYS = 64,      // keys per block of attention, aligned to absolute positions
 };
 
@@ -68,13 +68,14 @@ struct code_strip {
 
 // Rows of activations as int8, interleaved: n_rows (1 .. panel_rows) rows make a panel.
 struct panel {
-    int8_t *codes;     // [columns / 4][n_rows][4], -127 .. 127
+    int8_t *codes;     // [columns / 4][n_rows][4], -127 .. 127; by_rows: [columns / 32][n_rows][32]
     float *scale;      // [columns / 32][n_rows]
     int32_t *minus_16; // [columns / 16][n_rows]: minus the sum of the codes
     int32_t *minus_32; // [columns / 32][n_rows]
     float *sum_16;     // [columns / 16][n_rows]: the sum of the codes, times scale
     float *sum_32;     // [columns / 32][n_rows]
     size_t n_rows;
+    bool by_rows;
 };
 
 // Where a strip's sums stand: row r, lanes at data + r * stride.
@@ -92,7 +93,8 @@ struct kern_softmax {
 
 struct kern {
     const char *name;
-    size_t panel_rows; // rows in a full panel
+    size_t panel_rows;   // rows in a full panel
+    bool panels_by_rows; // dot_q8 takes such panels, and no others
 
     // Element by element. n may be anything.
     void (*norm)(float *out, const float *x, const float *w, size_t n, float eps); // w may be NULL
@@ -154,6 +156,7 @@ void kern_init_generic(struct kern *k);
 void kern_init_avx2(struct kern *k);
 void kern_init_avx512(struct kern *k);
 void kern_init_avx512vnni(struct kern *k);
+void kern_init_avx512amx(struct kern *k); // onto avx512vnni
 void kern_init_neon(struct kern *k);
 void kern_init_neondot(struct kern *k);
 void kern_init_neoni8mm(struct kern *k);

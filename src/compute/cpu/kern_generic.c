@@ -206,6 +206,13 @@ static void dot_f32(struct acc acc, const float *strip, size_t strip_stride, con
     }
 }
 
+// Where the code of column k of row r is.
+static size_t code_at(struct panel p, size_t k, size_t r)
+{
+    const size_t unit = p.by_rows ? KERN_BLOCK : 4;
+    return (k / unit * p.n_rows + r) * unit + k % unit;
+}
+
 // One row of activations in a panel, 32 columns: scale = largest / 127, codes to the nearest
 // (even). A row with an infinity or a NaN gets the scale NaN, which every product then shows.
 static void pack_block(struct panel p, size_t r, size_t block, const float *x)
@@ -224,7 +231,7 @@ static void pack_block(struct panel p, size_t r, size_t block, const float *x)
     for (size_t i = 0; i < KERN_BLOCK; i++) {
         const int32_t q = is_zero ? 0 : (int32_t)nearbyintf(x[i] * inverse);
         const size_t k = block * KERN_BLOCK + i;
-        p.codes[(k / 4 * p.n_rows + r) * 4 + k % 4] = (int8_t)q;
+        p.codes[code_at(p, k, r)] = (int8_t)q;
         sums[i / 16] += q;
     }
     const float d = is_finite ? (is_zero ? 0.0f : scale) : NAN;
@@ -266,7 +273,7 @@ static void dot_q8(struct acc acc, struct code_strip strip, struct panel panel,
                 int32_t isum = zero * minus[b * rows + r];
                 for (size_t k = b * sub; k < (b + 1) * sub; k++) {
                     isum += strip.codes[(k / 4 * KERN_LANES + i) * 4 + k % 4] *
-                            panel.codes[(k / 4 * rows + r) * 4 + k % 4];
+                            panel.codes[code_at(panel, k, r)];
                 }
                 const float scale = strip.scale[b * KERN_LANES + i] * x_scale;
                 lanes[i] = fmaf((float)isum, scale, lanes[i]);

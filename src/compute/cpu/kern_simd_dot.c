@@ -217,8 +217,12 @@ static void pack_block(struct panel p, size_t r, size_t block, const float *x)
     for (size_t i = 0; i < KERN_BLOCK; i++) {
         bytes[i] = (int8_t)codes[i];
     }
-    for (size_t i = 0; i < KERN_BLOCK; i += 4) {
-        memcpy(p.codes + block * KERN_BLOCK * p.n_rows + i * p.n_rows + 4 * r, bytes + i, 4);
+    int8_t *to = p.codes + block * KERN_BLOCK * p.n_rows;
+    if (p.by_rows) {
+        memcpy(to + r * KERN_BLOCK, bytes, KERN_BLOCK);
+    }
+    for (size_t i = 0; i < KERN_BLOCK && !p.by_rows; i += 4) {
+        memcpy(to + i * p.n_rows + 4 * r, bytes + i, 4);
     }
     const float d = is_finite ? (is_zero ? 0.0f : scale) : NAN;
     p.scale[block * p.n_rows + r] = d;

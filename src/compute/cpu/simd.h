@@ -26,9 +26,14 @@
 enum { SIMD_PARTS = KERN_LANES / SIMD_LANES };
 
 // The build names the functions of each level.
+#if defined(KERN_INIT)
 void KERN_INIT(struct kern *k);
 void KERN_INIT_DOT(struct kern *k);
 void KERN_INIT_STRIP(struct kern *k);
 void KERN_INIT_PEAK(struct kern *k);
+#endif
+#if defined(KERN_INIT_TILE)
+void KERN_INIT_TILE(struct kern *k); // of kern_tile.c alone
+#endif
 
 #endif
