@@ -121,9 +121,9 @@ class Comparison:
             self.info["carat"] = f"{found['weight_type']}, kernels for {found['cpu']}"
         return found
 
-    def peer(self, variant, jobs, context, kv_type="f16", rows=1):
+    def peer(self, variant, jobs, context, kv_type="f16", rows=1, is_for_memory=False):
         spec = {"model": self.model, "threads": self.options.threads, "context": context, "kv_type": kv_type,
-                "rows": rows, "jobs": jobs, **VARIANTS[variant]}
+                "rows": rows, "jobs": jobs, "is_for_memory": is_for_memory, **VARIANTS[variant]}
         found = self.run(f"llama.cpp ({variant})", [self.options.python, CHILD, json.dumps(spec)])
         if found and "error" in found:
             return self.problem(f"llama.cpp ({variant}): {found['error']}")
@@ -244,10 +244,12 @@ class Comparison:
                 found = self.carat("--prefill", prompt, "--decode", 4, "--depth", context - 4, kv_type=kv_type, context=context)
                 figure.carat += [found["memory"]["measured_resident_peak"]] if found else []
                 jobs = [{"what": "prefill", "tokens": prompt}]
-                for variant in self.names:
-                    found = self.peer(variant, jobs, context, kv_type)
+                for variant in self.variants("memory"):
+                    found = self.peer(variant, jobs, context, kv_type, is_for_memory=True)
                     if found:
                         figure.peer[variant] = [found["resident_peak"]]
+                if figure.peer and not self.options.every_variant:
+                    self.chosen["memory"] = [figure.best()]
 
     def load(self):
         read_through(self.model)

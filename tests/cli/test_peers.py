@@ -64,6 +64,7 @@ class Comparing(CommandTest):
         self.assertEqual(load["peer_best"], "mapped")  # less time is better
         self.assertEqual(load["peer"]["read"], [500.0, 500.0])
         self.assertAlmostEqual(load["ratio"], 250.0 / (sum(load["carat"]) / 2))
+        self.assertEqual(set(memory["peer"]), {"mapped", "read", "read, repacked"})
         self.assertAlmostEqual(memory["ratio"], 1e9 / memory["carat"][0])
         # All that both are told alike.
         self.assertEqual({spec["threads"] for spec in asked}, {1})
