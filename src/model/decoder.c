@@ -184,45 +184,62 @@ static void layer_forward(const struct run *r, size_t layer, struct tensor x)
     trace(r, "hidden", (int)layer, x);
 }
 
-// Logits of consecutive rows of one segment, a few at a time.
-static void head(const struct run *r, const struct decoder_segment *s, struct tensor x,
-                 size_t position)
+// Rows whose logits are computed together, whatever segments they belong to: the head is the
+// largest matrix, and is read once for all of them.
+struct logit_rows {
+    const struct decoder_segment *segments[DECODER_LOGIT_ROWS];
+    size_t positions[DECODER_LOGIT_ROWS];
+    size_t n;
+};
+
+// Gives the rows that were gathered in h to their segments.
+static void head(const struct run *r, struct logit_rows *rows)
 {
     const struct decoder *d = r->d;
-    for (size_t row = 0; row < x.rows; row += DECODER_LOGIT_ROWS) {
-        size_t n = x.rows - row < DECODER_LOGIT_ROWS ? x.rows - row : DECODER_LOGIT_ROWS;
-        struct tensor logits = tensor_make(d->logits, n, d->config->n_vocab);
-        const struct weight *w = &d->weights->head;
-        op_linear(r->dev, &logits, tensor_rows(x, row, n), &w, 1);
-        if (d->weights->head_factor != 1.0f) {
-            op_scale(r->dev, logits, d->weights->head_factor);
-        }
-        if (d->config->softcap > 0) {
-            op_softcap(r->dev, logits, d->config->softcap);
-        }
-        if (s->on_tensor) {
-            s->on_tensor(s->tensor_user, "logits", -1, position + row, n, logits.columns,
-                         logits.data);
-        }
-        for (size_t i = 0; i < n; i++) {
-            s->on_logits(s->user, position + row + i, logits.data + i * logits.stride);
-        }
+    struct tensor h = tensor_make(d->h, rows->n, d->config->hidden_size);
+    struct tensor logits = tensor_make(d->logits, rows->n, d->config->n_vocab);
+    const struct weight *w = &d->weights->head;
+    op_linear(r->dev, &logits, h, &w, 1);
+    if (d->weights->head_factor != 1.0f) {
+        op_scale(r->dev, logits, d->weights->head_factor);
     }
+    if (d->config->softcap > 0) {
+        op_softcap(r->dev, logits, d->config->softcap);
+    }
+    for (size_t i = 0; i < rows->n; i++) {
+        const struct decoder_segment *s = rows->segments[i];
+        const float *row = logits.data + i * logits.stride;
+        if (s->on_tensor) {
+            s->on_tensor(s->tensor_user, "logits", -1, rows->positions[i], 1, logits.columns, row);
+        }
+        s->on_logits(s->user, rows->positions[i], row);
+    }
+    rows->n = 0;
 }
 
 static void output(const struct run *r, struct tensor x)
 {
     const struct decoder *d = r->d;
-    size_t row = 0;
+    struct logit_rows rows = {.n = 0};
+    size_t end = 0;
     op_norm(r->dev, x, x, d->weights->norm, x.columns, r->eps);
     trace(r, "norm", -1, x);
     for (size_t i = 0; i < r->n_segments; i++) {
         const struct decoder_segment *s = &r->segments[i];
-        if (s->logits != LOGITS_NONE) {
-            size_t n = s->logits == LOGITS_ALL ? s->n : 1;
-            head(r, s, tensor_rows(x, row + s->n - n, n), s->first + s->n - n);
+        const size_t n = s->logits == LOGITS_ALL ? s->n : s->logits == LOGITS_LAST ? 1 : 0;
+        end += s->n;
+        for (size_t row = s->n - n; row < s->n; row++) {
+            memcpy(d->h + rows.n * x.columns, x.data + (end - s->n + row) * x.stride,
+                   x.columns * sizeof(float));
+            rows.segments[rows.n] = s;
+            rows.positions[rows.n++] = s->first + row;
+            if (rows.n == DECODER_LOGIT_ROWS) {
+                head(r, &rows);
+            }
         }
-        row += s->n;
+    }
+    if (rows.n > 0) {
+        head(r, &rows);
     }
 }
 

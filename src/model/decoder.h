@@ -7,7 +7,7 @@
 #include "model/projector.h"
 
 // Rows of logits that are computed together.
-#define DECODER_LOGIT_ROWS 8
+#define DECODER_LOGIT_ROWS 16
 
 enum decoder_logits {
     LOGITS_NONE, // of no row: the middle of a long prompt

@@ -17,7 +17,6 @@ enum {
     GUARD = 64,         // bytes around each output
     COLUMNS_MAX = 1024, // of a strip
     ROWS_MAX = 9,
-    FEW_MAX = 16, // rows of x that rows_q8 takes
 };
 
 struct check {
@@ -331,7 +330,7 @@ static void check_rows_q8(struct check *c, enum dtype type, const uint8_t *packe
     float *x = numbers(c, n_rows * n, 2);
     const size_t row_size = n / KERN_BLOCK * 60;
     uint8_t *block = test_alloc(n_rows * row_size);
-    struct panel rows[FEW_MAX];
+    struct panel rows[KERN_FEW_ROWS];
     const size_t stride = KERN_LANES + 3;
     struct pair p = pair_new(((n_rows - 1) * stride + KERN_LANES) * 4);
     for (size_t r = 0; r < n_rows; r++) {
@@ -364,7 +363,7 @@ static void check_strip_q8(struct check *c, enum dtype type, size_t n)
     for (size_t n_rows = c->fast.panel_rows; n_rows > 0; n_rows--) {
         check_dot_q8(c, type, strip, n, n_rows);
     }
-    for (size_t n_rows = 1; n_rows <= FEW_MAX; n_rows += n_rows) {
+    for (size_t n_rows = 1; n_rows <= KERN_FEW_ROWS; n_rows += n_rows) {
         check_rows_q8(c, type, m.w.packed, strip, n, n_rows);
     }
     pair_check(c, &p, "strip_q8", dtypes[type].name, n);

@@ -13,8 +13,7 @@ enum {
     LINEAR_STRIPS = 4,      // strips unpacked together, and the most in one task
     LINEAR_CHUNK_Q8 = 2048, // columns unpacked at once, for many rows of x
     LINEAR_CHUNK_F32 = 512,
-    LINEAR_FEW_ROWS = 16,   // of x, or less: memory limits
-    LINEAR_CHUNK_FEW = 256, // for these: stays in the first-level cache
+    LINEAR_CHUNK_FEW = 256, // for few rows: stays in the first-level cache
     ATTEND_ROWS = 64,       // query rows (tokens x heads) that a task takes, if heads allow
     ATTEND_SEGMENT = 512,   // keys accumulated apart, aligned to absolute positions
 };

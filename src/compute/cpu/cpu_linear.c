@@ -118,11 +118,11 @@ static struct code_strip code_strip_at(uint8_t *scratch, size_t i)
     return (struct code_strip){.codes = at, .scale = scale, .min = scale + STRIP_SCALES};
 }
 
-_Static_assert((int)KERN_PANEL_MAX <= (int)LINEAR_FEW_ROWS, "the rows of a panel are few");
+_Static_assert((int)KERN_PANEL_MAX <= (int)KERN_FEW_ROWS, "the rows of a panel are few");
 
 // A last strip with fewer than 16 outputs is computed beside and copied.
 struct edge {
-    float lanes[LINEAR_FEW_ROWS][KERN_LANES];
+    float lanes[KERN_FEW_ROWS][KERN_LANES];
     struct acc target;
     size_t n_rows;
     size_t n_lanes;
@@ -220,7 +220,7 @@ static void piece_direct(const struct linear_job *job, const struct piece *p)
 {
     const struct kern *kern = &job->dev->kern;
     const enum dtype type = p->w->type;
-    struct panel rows[LINEAR_FEW_ROWS];
+    struct panel rows[KERN_FEW_ROWS];
     struct edge edge;
     const struct panel_rows all = {0, job->x.rows};
     for (size_t r = 0; r < all.n; r++) {
@@ -273,7 +273,7 @@ static struct pace pace_of(const struct linear_job *job, const struct weight *w,
         return (struct pace){.strips = LINEAR_STRIPS, .columns = w->columns};
     }
     // With few rows the unpacking is what costs: one strip at a time reads memory in order.
-    if (job->x.rows <= LINEAR_FEW_ROWS) {
+    if (job->x.rows <= KERN_FEW_ROWS) {
         return (struct pace){.strips = 1, .columns = LINEAR_CHUNK_FEW};
     }
     return (struct pace){.strips = LINEAR_STRIPS,
@@ -324,7 +324,7 @@ void cpu_linear(struct device *base, const struct tensor *outs, struct tensor x,
         has_q8 = has_q8 || is_q8(&job, weights[i]);
         // A level has such kernels for all types or for none.
         job.is_direct =
-            job.is_direct || (x.rows <= LINEAR_FEW_ROWS && dev->kern.rows_q8[weights[i]->type]);
+            job.is_direct || (x.rows <= KERN_FEW_ROWS && dev->kern.rows_q8[weights[i]->type]);
     }
     job.panel_rows = job.is_direct ? 1 : dev->kern.panel_rows;
     require(dev->threads[0]); // scratch was reserved
@@ -336,7 +336,7 @@ void cpu_linear(struct device *base, const struct tensor *outs, struct tensor x,
         require(x.columns <= dev->limits.columns_max);
         require(x.columns % KERN_BLOCK == 0);
         const size_t n_panels = count_panels(x.rows, job.panel_rows);
-        pool_run(x.rows > LINEAR_FEW_ROWS ? dev->pool : NULL, n_panels, pack_task, &job);
+        pool_run(x.rows > KERN_FEW_ROWS ? dev->pool : NULL, n_panels, pack_task, &job);
     }
     if (n_strips * KERN_LANES < PARALLEL_MIN / x.columns / x.rows) {
         pool = NULL;

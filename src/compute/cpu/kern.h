@@ -16,6 +16,7 @@ enum {
     KERN_LANES = 16,     // outputs per strip
     KERN_BLOCK = 32,     // columns that share one scale of an int8 activation
     KERN_PANEL_MAX = 16, // most activation rows in a panel
+    KERN_FEW_ROWS = 16,  // of x, at most, where memory limits: see rows_q8
     KERN_KEYS = 64,      // keys per block of attention, aligned to absolute positions
 };
 
@@ -144,7 +145,7 @@ struct kern {
     // Reads size bytes, a multiple of 256, in order and does nothing with them.
     void (*peak_read)(uint8_t *sink, const uint8_t *data, size_t size);
 
-    // strip_q8 and dot_q8 in one for few rows: x has n_rows panels of one row each. NULL where
+    // strip_q8 and dot_q8 in one for at most KERN_FEW_ROWS rows: x has a panel for each. NULL where
     // there is nothing faster.
     void (*rows_q8[DTYPE_COUNT_COMPUTE])(struct acc acc, const uint8_t *packed,
                                          const struct panel *x, size_t n_rows, size_t n,

@@ -422,30 +422,32 @@ SIMD_INLINE void dot_block(struct acc acc, const uint8_t *block, const struct pa
 }
 
 // The products of few rows of x without a strip of codes in between, in the order of dot_q8. Sums
-// stand in memory, so that any number of rows shares what was unpacked; one row's in registers.
+// stand in memory, so that any number of rows shares what was unpacked, and close together: outputs
+// of several rows lie a power of two apart and would push each other out of the cache.
 SIMD_INLINE void rows_of(struct acc acc, const uint8_t *packed, const struct panel *x,
                          size_t n_rows, size_t n, const struct layout layout,
                          const unpack_group unpack)
 {
-    for (size_t r = 0; r < n_rows && acc.is_fresh; r++) {
-        memset(acc.data + r * acc.stride, 0, KERN_LANES * sizeof(float));
-    }
-    if (n_rows == 1) {
-        _Alignas(64) float sums[KERN_LANES];
-        memcpy(sums, acc.data, sizeof(sums));
-        const struct acc one = {.data = sums, .stride = KERN_LANES};
-        for (size_t b = 0; b < n / layout.values; b++) {
-            prefetch_block(packed, layout.size * KERN_LANES);
-            dot_block(one, packed, x, 1, b, layout, unpack);
-            packed += layout.size * KERN_LANES;
+    _Alignas(64) float sums[KERN_FEW_ROWS * KERN_LANES];
+    const struct acc here = {.data = sums, .stride = KERN_LANES};
+    for (size_t r = 0; r < n_rows; r++) {
+        if (acc.is_fresh) {
+            memset(sums + r * KERN_LANES, 0, KERN_LANES * sizeof(float));
+        } else {
+            memcpy(sums + r * KERN_LANES, acc.data + r * acc.stride, KERN_LANES * sizeof(float));
         }
-        memcpy(acc.data, sums, sizeof(sums));
-        return;
     }
     for (size_t b = 0; b < n / layout.values; b++) {
         prefetch_block(packed, layout.size * KERN_LANES);
-        dot_block(acc, packed, x, n_rows, b, layout, unpack);
+        if (n_rows == 1) { // a copy of its own
+            dot_block(here, packed, x, 1, b, layout, unpack);
+        } else {
+            dot_block(here, packed, x, n_rows, b, layout, unpack);
+        }
         packed += layout.size * KERN_LANES;
+    }
+    for (size_t r = 0; r < n_rows; r++) {
+        memcpy(acc.data + r * acc.stride, sums + r * KERN_LANES, KERN_LANES * sizeof(float));
     }
 }
 
