@@ -159,72 +159,6 @@ static void bench_type(const char *level, enum dtype type, enum carat_activation
     device_free(dev);
 }
 
-static double time_attend(struct device *dev, const struct kv_view *kv, size_t n_rows,
-                          size_t n_heads, size_t first)
-{
-    const size_t columns = n_heads * kv->head_dim;
-    struct rng rng = {.state = 3};
-    struct tensor q = tensor_make(test_alloc(n_rows * columns * 4), n_rows, columns);
-    struct tensor out = tensor_make(test_alloc(n_rows * columns * 4), n_rows, columns);
-    rng_fill(&rng, q.data, n_rows * columns);
-    op_attend(dev, out, q, kv, n_heads, first, NULL);
-    double best = (double)INFINITY;
-    const double begin = os_seconds();
-    for (double now = begin; now - begin < seconds_min;) {
-        const double before = now;
-        op_attend(dev, out, q, kv, n_heads, first, NULL);
-        now = os_seconds();
-        best = now - before < best ? now - before : best;
-    }
-    mem_free(q.data);
-    mem_free(out.data);
-    return best;
-}
-
-// A sliding and a full layer of the 12B model in f16, at a depth of 4096.
-static void bench_attend(const char *level, bool is_full, const char *word)
-{
-    enum { DEPTH = 4096, HEADS = 16, PAIRS = 64 };
-    char title[64];
-    snprintf(title, sizeof(title), "%-10s attend %s", level, is_full ? "full" : "sliding");
-    struct device *dev = strstr(title, word) ? device_at(level, CARAT_ACTIVATIONS_AUTO) : NULL;
-    if (!dev) {
-        return;
-    }
-    struct rng rng = {.state = 4};
-    struct kv_view kv = {.type = DTYPE_F16,
-                         .n_heads = is_full ? 1 : 8,
-                         .head_dim = is_full ? 512 : 256,
-                         .capacity = is_full ? DEPTH + PREFILL_ROWS : 1024,
-                         .window = is_full ? 0 : 1024,
-                         .recent_capacity = PREFILL_ROWS,
-                         .n_pairs = PAIRS};
-    kv.row_size = kv.head_dim * 2;
-    float *norm = test_alloc(kv.head_dim * 4);
-    float *table = test_alloc(kv.capacity * PAIRS * 2 * 4);
-    rng_fill(&rng, norm, kv.head_dim);
-    rng_fill(&rng, table, kv.capacity * PAIRS * 2);
-    kv.key_norm = norm;
-    kv.rope_table = table;
-    struct matrix m = matrix_new(&rng, DTYPE_F16, kv.n_heads * kv.capacity, kv.head_dim, false);
-    struct matrix recent =
-        matrix_new(&rng, DTYPE_F16, kv.n_heads * kv.recent_capacity, kv.head_dim, false);
-    kv.values = m.block;
-    kv.recent_values = recent.block;
-    if (!is_full) {
-        kv.keys = kv.values;
-        kv.recent_keys = kv.recent_values;
-    }
-    printf("%s: 1 row %.3f ms, %d rows %.2f ms\n", title,
-           1e3 * time_attend(dev, &kv, 1, HEADS, DEPTH), PREFILL_ROWS,
-           1e3 * time_attend(dev, &kv, PREFILL_ROWS, HEADS, DEPTH));
-    mem_free(norm);
-    mem_free(table);
-    matrix_release(&m);
-    matrix_release(&recent);
-    device_free(dev);
-}
-
 // What runs beside the products, in a row of the 12B model.
 static void bench_rows(const char *level, const char *word)
 {
@@ -279,8 +213,7 @@ void bench_kernels(const char *word)
     const char *level;
     for (size_t i = 0; (level = cpu_level_name(i)) != NULL; i++) {
         bench_rows(level, word);
-        bench_attend(level, false, word);
-        bench_attend(level, true, word);
+        bench_attend(level, word);
         for (size_t type = 0; type < DTYPE_COUNT_COMPUTE; type++) {
             bench_type(level, type, CARAT_ACTIVATIONS_AUTO, word);
             bench_type(level, type, CARAT_ACTIVATIONS_FLOAT, word);

@@ -4,5 +4,7 @@
 
 // Prints speeds of the operations whose line contains the word, for every level of this machine.
 void bench_kernels(const char *word);
+// The lines about attention, of one level.
+void bench_attend(const char *level, const char *word);
 
 #endif
