@@ -227,13 +227,6 @@ static void check_strip_f32(struct check *c, enum dtype type, size_t n)
         twin(c, i)->strip_f32[type](pair_at(&p, i), m.w.packed, n, type);
     }
     pair_check(c, &p, "strip_f32", dtypes[type].name, n);
-    if (c->plain.rows_f32[type]) {
-        p = pair_new(n * KERN_LANES * 4);
-        for (size_t i = 0; i < 2; i++) {
-            twin(c, i)->rows_f32[type](pair_at(&p, i), from, n);
-        }
-        pair_check(c, &p, "rows_f32", dtypes[type].name, n);
-    }
     p = pair_new(n * 4);
     for (size_t i = 0; i < 2; i++) {
         twin(c, i)->unpack[type](pair_at(&p, i), from.data + 12 * from.stride, n);
@@ -423,6 +416,176 @@ static void check_dot_f32(struct check *c, size_t n_rows, size_t n)
     numbers_free(x);
 }
 
+// ------------------------------------------------------------------------------------ attention
+
+static void check_turn(struct check *c, size_t n)
+{
+    const size_t stride = n + 5;
+    float *rows = numbers(c, KERN_LANES * stride, 1);
+    struct pair p = pair_new(n * KERN_LANES * 4);
+    for (size_t i = 0; i < 2; i++) {
+        twin(c, i)->turn(pair_at(&p, i), rows, stride, n);
+    }
+    pair_check(c, &p, "turn", "", n);
+    numbers_free(rows);
+}
+
+// Rows of a cache: those of floats are aligned, others need not be.
+static struct matrix cache_rows(struct check *c, enum dtype type, size_t n_rows, size_t n)
+{
+    return matrix_new(&c->rng, type, n_rows, n, type != DTYPE_F32);
+}
+
+static void check_rebuild_keys(struct check *c, enum dtype type, size_t n_pairs, size_t half)
+{
+    enum { KEYS = 5 };
+    const size_t stride = 2 * n_pairs + 3;
+    struct matrix m = cache_rows(c, type, KEYS, 2 * half);
+    const struct strip_source from = {m.w.data, m.w.row_size};
+    float *norm = numbers(c, 2 * half, 2);
+    float *table = numbers(c, KEYS * 2 * n_pairs, 1);
+    struct pair p = pair_new(((KEYS - 1) * stride + 2 * n_pairs) * 4);
+    for (size_t i = 0; i < 2; i++) {
+        twin(c, i)->rebuild_keys[type](pair_at(&p, i), stride, from, KEYS, norm, table, n_pairs,
+                                       half, type);
+    }
+    pair_check(c, &p, "rebuild_keys", dtypes[type].name, n_pairs);
+    numbers_free(norm);
+    numbers_free(table);
+    matrix_release(&m);
+}
+
+// A score of columns [first, first + n) of rows of `columns`, continued by a second call.
+static void check_strip_scores(struct check *c, enum dtype type, size_t n_keys, size_t columns,
+                               size_t first, size_t n)
+{
+    struct matrix m = cache_rows(c, type, n_keys, columns);
+    const struct strip_source from = {m.w.data, m.w.row_size};
+    float *q = numbers(c, n * KERN_LANES, 1);
+    struct pair p = pair_new(n_keys * KERN_LANES * 4);
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t again = 0; again < 2; again++) {
+            twin(c, i)->strip_scores[type](pair_at(&p, i), q, from, n_keys, first, n, again == 0,
+                                           type);
+        }
+    }
+    pair_check(c, &p, "strip_scores", dtypes[type].name, n);
+    numbers_free(q);
+    matrix_release(&m);
+}
+
+// Three blocks of scores, some masked, the first wholly and one lane always.
+static void check_strip_softmax(struct check *c, size_t n)
+{
+    struct kern_softmax states[2][KERN_LANES];
+    for (size_t i = 0; i < 2 * KERN_LANES; i++) {
+        states[i / KERN_LANES][i % KERN_LANES] = (struct kern_softmax){-INFINITY, 0};
+    }
+    for (size_t block = 0; block < 3; block++) {
+        float *s = numbers(c, n * KERN_LANES, 60);
+        for (size_t i = 0; i < n * KERN_LANES; i++) {
+            const bool is_masked = block == 0 || i % KERN_LANES == 3 || rng_below(&c->rng, 4) == 0;
+            s[i] = is_masked ? -INFINITY : s[i];
+        }
+        struct pair p = pair_new(n * KERN_LANES * 4);
+        struct pair q = pair_new(KERN_LANES * 4 + sizeof(states[0]));
+        pair_fill(&p, s);
+        for (size_t i = 0; i < 2; i++) {
+            float *out = pair_at(&q, i);
+            twin(c, i)->strip_softmax(pair_at(&p, i), n, states[i], out);
+            memcpy(out + KERN_LANES, states[i], sizeof(states[i]));
+        }
+        pair_check(c, &p, "strip_softmax", "", n);
+        pair_check(c, &q, "strip_softmax state", "", n);
+        numbers_free(s);
+    }
+}
+
+static void check_strip_values(struct check *c, enum dtype type, size_t n_rows, size_t n_keys,
+                               size_t n)
+{
+    const size_t stride = n + 7;
+    struct matrix m = cache_rows(c, type, n_keys, n);
+    const struct strip_source from = {m.w.data, m.w.row_size};
+    float *weights = numbers(c, n_keys * KERN_LANES, 1);
+    float *factors = numbers(c, n_rows, 1);
+    float *sums = numbers(c, n_rows * stride, 1);
+    struct pair p = pair_new(((n_rows - 1) * stride + n) * 4);
+    pair_fill(&p, sums);
+    for (size_t i = 0; i < 2; i++) {
+        const struct acc acc = {.data = pair_at(&p, i), .stride = stride};
+        twin(c, i)->strip_values[type](acc, factors, weights, from, n_rows, n_keys, n, type);
+    }
+    pair_check(c, &p, "strip_values", dtypes[type].name, n);
+    numbers_free(weights);
+    numbers_free(factors);
+    numbers_free(sums);
+    matrix_release(&m);
+}
+
+static void check_few(struct check *c, enum dtype type, size_t n_rows, size_t n)
+{
+    const size_t n_keys = 13 + n_rows;
+    const size_t stride = n + 7;
+    struct matrix m = cache_rows(c, type, KERN_LANES + n_rows, n);
+    const struct strip_source from = {m.w.data, m.w.row_size};
+    float *q = numbers(c, n_rows * stride, 1);
+    float *weights = numbers(c, n_rows * KERN_KEYS, 1);
+    float *sums = numbers(c, n_rows * stride, 1);
+    struct pair scores = pair_new(((n_rows - 1) * KERN_KEYS + KERN_LANES) * 4);
+    struct pair p = pair_new(((n_rows - 1) * stride + n) * 4);
+    pair_fill(&p, sums);
+    for (size_t i = 0; i < 2; i++) {
+        const struct acc to = {.data = pair_at(&scores, i), .stride = KERN_KEYS};
+        const struct acc acc = {.data = pair_at(&p, i), .stride = stride};
+        twin(c, i)->few_scores[type](to, from, (struct f32_rows){q, stride}, n_rows, n, type);
+        twin(c, i)->few_values[type](acc, q, (struct f32_rows){weights, KERN_KEYS}, from, n_rows,
+                                     n_keys, n, type);
+    }
+    pair_check(c, &scores, "few_scores", dtypes[type].name, n);
+    pair_check(c, &p, "few_values", dtypes[type].name, n);
+    numbers_free(q);
+    numbers_free(weights);
+    numbers_free(sums);
+    matrix_release(&m);
+}
+
+static void check_attention_of(struct check *c, enum dtype type)
+{
+    const size_t unit = dtypes[type].block_values;
+    for (size_t n_rows = 1; n_rows <= KERN_FEW_MAX; n_rows++) {
+        check_few(c, type, n_rows, unit == 1 ? 13 : 32);
+        check_few(c, type, n_rows, unit == 1 ? 40 : 96);
+        check_few(c, type, n_rows, 256);
+        check_strip_values(c, type, 2 * n_rows, n_rows, 64);
+        check_strip_values(c, type, 2 * n_rows - 1, 64 - n_rows, 160);
+    }
+    for (size_t n_keys = 1; n_keys <= 2 * KERN_LANES + 1; n_keys += 2) {
+        check_strip_scores(c, type, n_keys, 64, 0, 64);
+        check_strip_scores(c, type, n_keys, 128, 16, 48);
+    }
+    check_rebuild_keys(c, type, 16, 16);
+    check_rebuild_keys(c, type, 48, 80);
+    if (type == DTYPE_F32) {
+        check_strip_values(c, type, 11, 20, 45);
+        check_strip_scores(c, type, 7, 29, 3, 23);
+        check_rebuild_keys(c, type, 7, 9);
+        check_rebuild_keys(c, type, 21, 33);
+    }
+}
+
+static void check_attention(struct check *c)
+{
+    for (size_t n = 1; n <= KERN_KEYS; n += 1 + n / 4) {
+        check_turn(c, n);
+        check_strip_softmax(c, n);
+    }
+    check_strip_softmax(c, KERN_KEYS);
+    check_attention_of(c, DTYPE_F32);
+    check_attention_of(c, DTYPE_F16);
+    check_attention_of(c, DTYPE_Q8_0);
+}
+
 // ------------------------------------------------------------------------------------ all of a
 // level
 
@@ -464,6 +627,7 @@ static void check_level(struct check *c)
         check_pack(c, n_rows, 2240);
     }
     check_types(c);
+    check_attention(c);
 }
 
 // The generic kernels' products against double, through the same strips. Every f32 addition errs by

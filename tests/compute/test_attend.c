@@ -24,9 +24,10 @@ struct shape {
     size_t window;   // 0: full
     size_t capacity; // of a ring
     bool has_keys;
+    size_t n_pairs; // turned, in keys that are made from values
 };
 
-enum { PAIRS = 6, CHUNK_MAX = 1300 };
+enum { PAIRS_MAX = 16, CHUNK_MAX = 1300 };
 
 struct timeline {
     struct shape shape;
@@ -46,16 +47,16 @@ static void timeline_init(struct timeline *t, struct device *dev, const struct s
     t->k = tensor_make(test_alloc(n * kv_columns * 4), n, kv_columns);
     t->v = tensor_make(test_alloc(n * kv_columns * 4), n, kv_columns);
     t->key_norm = test_alloc(shape->head_dim * 4);
-    t->table = test_alloc(n * PAIRS * 2 * 4);
+    t->table = test_alloc(n * PAIRS_MAX * 2 * 4);
     rng_fill(&rng, t->q.data, n * t->q.columns);
     rng_fill(&rng, t->k.data, n * kv_columns);
     rng_fill(&rng, t->v.data, n * kv_columns);
     rng_fill(&rng, t->key_norm, shape->head_dim);
-    float inv_freq[PAIRS];
-    for (size_t i = 0; i < PAIRS; i++) {
+    float inv_freq[PAIRS_MAX];
+    for (size_t i = 0; i < shape->n_pairs; i++) {
         inv_freq[i] = 1.0f / (float)(1 + 3 * i);
     }
-    op_rope_table(dev, t->table, inv_freq, PAIRS, 0, n);
+    op_rope_table(dev, t->table, inv_freq, shape->n_pairs, 0, n);
 }
 
 // Blocks of all sizes, longer than the window too, at the very beginning and at the very end, with
@@ -105,7 +106,7 @@ static struct kv_view cache_new(const struct timeline *t)
                          .recent_capacity = s->window ? CHUNK_MAX : 0,
                          .key_norm = t->key_norm,
                          .rope_table = t->table,
-                         .n_pairs = PAIRS};
+                         .n_pairs = s->n_pairs};
     assert_true(dtype_row_size(&kv.row_size, s->type, s->head_dim));
     const size_t rows = kv.n_heads * kv.capacity;
     const size_t recent = kv.n_heads * kv.recent_capacity;
@@ -169,9 +170,10 @@ static void reference_rows(const struct timeline *t, size_t position, size_t hea
     for (size_t i = 0; i < d; i++) {
         key[i] = value[i] * t->key_norm[i];
     }
-    for (size_t i = 0; i < PAIRS; i++) {
-        const double c = (double)t->table[(position * PAIRS + i) * 2];
-        const double s = (double)t->table[(position * PAIRS + i) * 2 + 1];
+    const size_t n_pairs = t->shape.n_pairs;
+    for (size_t i = 0; i < n_pairs; i++) {
+        const double c = (double)t->table[(position * n_pairs + i) * 2];
+        const double s = (double)t->table[(position * n_pairs + i) * 2 + 1];
         const double a = (double)key[i];
         const double b = (double)key[i + d / 2];
         key[i] = (float)(a * c - b * s);
@@ -228,17 +230,21 @@ static struct device *open_device(size_t n_threads)
 
 // clang-format off
 static const struct shape shapes[] = {
-    // type      tokens heads group dim window capacity keys
-    {DTYPE_F32,  150,   2,    3,    48,   0,    0,      true},
-    {DTYPE_F16,  150,   2,    1,    24,   0,    0,      true},
-    {DTYPE_F16,  1300,  1,    4,    32,   0,    0,      false},
-    {DTYPE_F32,  70,    1,    80,   40,   0,    0,      false},
-    {DTYPE_Q8_0, 90,    2,    2,    64,   0,    0,      false},
-    {DTYPE_F32,  300,   2,    2,    32,   40,   40,     true},
-    {DTYPE_Q8_0, 700,   3,    2,    96,   100,  117,    true},
-    {DTYPE_F16,  620,   1,    5,    16,   520,  519,    true},
-    {DTYPE_F32,  60,    1,    2,    13,   7,    7,      true},
-    {DTYPE_F32,  90,    2,    2,    32,   1,    1,      true},
+    // type      tokens heads group dim window capacity keys  pairs
+    {DTYPE_F32,  150,   2,    3,    48,   0,    0,      true,  6},
+    {DTYPE_F16,  150,   2,    1,    24,   0,    0,      true,  6},
+    {DTYPE_F16,  1300,  1,    4,    32,   0,    0,      false, 6},
+    {DTYPE_F32,  70,    1,    80,   40,   0,    0,      false, 6},
+    {DTYPE_Q8_0, 90,    2,    2,    64,   0,    0,      false, 6},
+    {DTYPE_F32,  300,   2,    2,    32,   40,   40,     true,  6},
+    {DTYPE_Q8_0, 700,   3,    2,    96,   100,  117,    true,  6},
+    {DTYPE_F16,  620,   1,    5,    16,   520,  519,    true,  6},
+    {DTYPE_F32,  60,    1,    2,    13,   7,    7,      true,  6},
+    {DTYPE_F32,  90,    2,    2,    32,   1,    1,      true,  6},
+    // A strip of queries from one token takes rows as stored, of more tokens unpacked.
+    {DTYPE_F16,  600,   1,    13,   96,   0,    0,      false, 16},
+    {DTYPE_Q8_0, 600,   1,    16,   64,   0,    0,      false, 16},
+    {DTYPE_Q8_0, 400,   2,    16,   64,   200,  210,    true,  16},
 };
 // clang-format on
 enum { N_SHAPES = sizeof(shapes) / sizeof(shapes[0]) };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CPU device's own struct and how its files share the work: cpu_device.c owns it and does what
-// goes element by element, cpu_weight.c packs matrices, cpu_linear.c has the products, cpu_attend.c
-// the kv cache and attention.
+// goes element by element, cpu_weight.c packs matrices, cpu_linear.c has the products, cpu_kv.c the
+// kv cache, cpu_attend.c attention over it.
 #ifndef CARAT_COMPUTE_CPU_CPU_H
 #define CARAT_COMPUTE_CPU_CPU_H
 
@@ -46,6 +46,10 @@ void cpu_fill_weight(struct device *base, const struct weight *w, size_t first, 
 void cpu_free_weight(struct device *base, struct weight *w);
 void cpu_linear(struct device *base, const struct tensor *outs, struct tensor x,
                 const struct weight *const *weights, size_t n);
+// The row of a position of one head, in keys and recent_keys or in the values. first is where the
+// chunk begins: a ring keeps newer rows apart.
+uint8_t *cpu_kv_row(const struct kv_view *kv, uint8_t *base, uint8_t *recent, size_t head,
+                    size_t position, size_t first);
 void cpu_kv_store(struct device *base, const struct kv_view *kv, struct tensor k, struct tensor v,
                   size_t first);
 void cpu_kv_commit(struct device *base, const struct kv_view *kv, size_t first, size_t n);

@@ -18,6 +18,7 @@ enum {
     KERN_PANEL_MAX = 16, // most activation rows in a panel
     KERN_FEW_ROWS = 16,  // of x, at most, where memory limits: see rows_q8
     KERN_KEYS = 64,      // keys per block of attention, aligned to absolute positions
+    KERN_FEW_MAX = 8,    // most query rows in attention without a strip of queries
 };
 
 // How the codes of a quantized type stand for weights: weight = scale * (code - zero) + min, with
@@ -92,6 +93,12 @@ struct kern_softmax {
     float sum; // of exp(score - max)
 };
 
+// Rows of floats: row r begins at data + r * stride.
+struct f32_rows {
+    const float *data;
+    size_t stride; // in floats
+};
+
 struct kern {
     const char *name;
     size_t panel_rows;   // rows in a full panel
@@ -115,6 +122,39 @@ struct kern {
     void (*merge)(float *a, struct kern_softmax *a_state, const float *b,
                   const struct kern_softmax *b_state, size_t n);
 
+    // Attention. Keys and values are rows as stored, F32, F16 or Q8_0. Sums are taken as in float
+    // products: a score's along the elements, a value's along the keys.
+    //
+    // Many query rows: sixteen make a strip, [n][16]. first, n, n_pairs and half are multiples of
+    // 16 unless keys and values are F32. turn makes a strip of 16 rows of n numbers.
+    void (*turn)(float *strip, const float *rows, size_t stride, size_t n);
+    // The turned part of keys that are made from values: elements 0 .. n_pairs - 1 and half ..
+    // half + n_pairs - 1 of rope(value * norm), one after the other. table has a row for each key.
+    void (*rebuild_keys[DTYPE_COUNT_COMPUTE])(float *out, size_t stride, struct strip_source values,
+                                              size_t n_keys, const float *norm, const float *table,
+                                              size_t n_pairs, size_t half, enum dtype type);
+    // scores [n_keys][16] = (is_fresh ? 0 : scores) + query [n][16] * elements [first, first + n)
+    // of each key.
+    void (*strip_scores[DTYPE_COUNT_COMPUTE])(float *scores, const float *queries,
+                                              struct strip_source keys, size_t n_keys, size_t first,
+                                              size_t n, bool is_fresh, enum dtype type);
+    // softmax of each lane of s [n][16], n <= KERN_KEYS; states and factors [16].
+    void (*strip_softmax)(float *s, size_t n, struct kern_softmax *states, float *factors);
+    // sums [n_rows][n] = sums * factor of the row, then plus value * weight of each key. weights
+    // [n_keys][16], n_rows <= 16.
+    void (*strip_values[DTYPE_COUNT_COMPUTE])(struct acc sums, const float *factors,
+                                              const float *weights, struct strip_source values,
+                                              size_t n_rows, size_t n_keys, size_t n,
+                                              enum dtype type);
+    // n_rows <= KERN_FEW_MAX query rows: scores [n_rows] x 16 keys, weights [n_rows] x n_keys.
+    void (*few_scores[DTYPE_COUNT_COMPUTE])(struct acc scores, struct strip_source keys,
+                                            struct f32_rows queries, size_t n_rows, size_t n,
+                                            enum dtype type);
+    void (*few_values[DTYPE_COUNT_COMPUTE])(struct acc sums, const float *factors,
+                                            struct f32_rows weights, struct strip_source values,
+                                            size_t n_rows, size_t n_keys, size_t n,
+                                            enum dtype type);
+
     // A row of n values to f32.
     void (*unpack[DTYPE_COUNT_COMPUTE])(float *out, const void *row, size_t n);
 
@@ -124,8 +164,6 @@ struct kern {
     // Float products. strip [n][16] from a packed strip of n values per row.
     void (*strip_f32[DTYPE_COUNT_COMPUTE])(float *strip, const uint8_t *packed, size_t n,
                                            enum dtype type);
-    // The same from 16 rows as stored, which may be unaligned: for keys. F32, F16 and Q8_0.
-    void (*rows_f32[DTYPE_COUNT_COMPUTE])(float *strip, struct strip_source from, size_t n);
     // For each of n_rows rows of x: acc lanes += strip[k][lane] * x[k], k in order, fused. strip
     // row k is at strip + k * strip_stride.
     void (*dot_f32)(struct acc acc, const float *strip, size_t strip_stride, const float *x,

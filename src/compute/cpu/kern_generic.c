@@ -150,7 +150,7 @@ static void rope(float *x, const float *table, size_t n_pairs, size_t half)
     }
 }
 
-static float softmax(float *s, size_t n, struct kern_softmax *state)
+float kern_generic_softmax(float *s, size_t n, struct kern_softmax *state)
 {
     float top = state->max;
     for (size_t i = 0; i < n; i++) {
@@ -313,11 +313,12 @@ void kern_init_generic(struct kern *k)
         .softcap = softcap,
         .rope = rope,
         .merge = merge,
-        .softmax = softmax,
+        .softmax = kern_generic_softmax,
         .dot_f32 = dot_f32,
         .pack = pack,
         .dot_q8 = dot_q8,
         .peak_read = peak_read,
     };
     kern_init_generic_strips(k);
+    kern_init_generic_attend(k);
 }

@@ -309,35 +309,6 @@ static void strip_values(float *strip, const uint8_t *packed, size_t n, enum dty
     }
 }
 
-static void rows_values(float *strip, struct strip_source from, size_t n, enum dtype type)
-{
-    const struct dtype_info *t = &dtypes[type];
-    float values[PIECE];
-    for (size_t r = 0; r < KERN_LANES; r++) {
-        for (size_t k = 0; k < n; k += PIECE) {
-            const size_t n_here = n - k < PIECE ? n - k : PIECE;
-            t->unpack(values, from.data + r * from.stride + k / t->block_values * t->block_size,
-                      n_here);
-            put_lane(strip + k * KERN_LANES, r, values, n_here);
-        }
-    }
-}
-
-static void rows_f32(float *strip, struct strip_source from, size_t n)
-{
-    rows_values(strip, from, n, DTYPE_F32);
-}
-
-static void rows_f16(float *strip, struct strip_source from, size_t n)
-{
-    rows_values(strip, from, n, DTYPE_F16);
-}
-
-static void rows_q8_0(float *strip, struct strip_source from, size_t n)
-{
-    rows_values(strip, from, n, DTYPE_Q8_0);
-}
-
 static void pack_strip(uint8_t *strip, struct strip_source from, size_t n, enum dtype type)
 {
     kern_pack_strip(strip, from, KERN_LANES, n, type);
@@ -351,7 +322,4 @@ void kern_init_generic_strips(struct kern *k)
         k->strip_f32[type] = strip_values;
         k->strip_q8[type] = codes_of[type] ? strip_codes : NULL;
     }
-    k->rows_f32[DTYPE_F32] = rows_f32;
-    k->rows_f32[DTYPE_F16] = rows_f16;
-    k->rows_f32[DTYPE_Q8_0] = rows_q8_0;
 }

@@ -719,72 +719,6 @@ static void pack_strip(uint8_t *strip, struct strip_source from, size_t n, enum 
     }
 }
 
-static void rows_f32(float *strip, struct strip_source from, size_t n)
-{
-    const size_t whole = n / 4 * 4;
-    for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
-        for (size_t k = 0; k < whole; k += 4) {
-            vi w[4];
-            vi_load_rows(w, from.data + part * from.stride + 4 * k, from.stride);
-            for (size_t i = 0; i < 4; i++) {
-                vi_store(strip + (k + i) * KERN_LANES + part, w[i]);
-            }
-        }
-    }
-    for (size_t k = whole; k < n; k++) {
-        for (size_t r = 0; r < KERN_LANES; r++) {
-            memcpy(strip + k * KERN_LANES + r, from.data + r * from.stride + 4 * k, sizeof(float));
-        }
-    }
-}
-
-// Two bytes per value: a word has two columns.
-static void rows_f16(float *strip, struct strip_source from, size_t n)
-{
-    const size_t whole = n / 8 * 8;
-    for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
-        for (size_t k = 0; k < whole; k += 8) {
-            vi w[4];
-            vi_load_rows(w, from.data + part * from.stride + 2 * k, from.stride);
-            for (size_t i = 0; i < 4; i++) {
-                float *to = strip + (k + 2 * i) * KERN_LANES + part;
-                vf_store(to, vf_from_f16(w[i]));
-                vf_store(to + KERN_LANES, vf_from_f16(vi_shr(w[i], 16)));
-            }
-        }
-    }
-    for (size_t k = whole; k < n; k++) {
-        for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
-            uint32_t words[SIMD_LANES] = {0};
-            for (size_t r = 0; r < SIMD_LANES; r++) {
-                memcpy(words + r, from.data + (part + r) * from.stride + 2 * k,
-                       2); // little-endian, as the file
-            }
-            vf_store(strip + k * KERN_LANES + part, vf_from_f16(vi_load(words)));
-        }
-    }
-}
-
-static void rows_q8_0(float *strip, struct strip_source from, size_t n)
-{
-    const struct dtype_info *t = &dtypes[DTYPE_Q8_0];
-    for (size_t k = 0; k < n; k += t->block_values, from.data += t->block_size) {
-        for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
-            const uint8_t *at = from.data + part * from.stride;
-            const vf scale = vf_from_f16(vi_load_words(at, from.stride));
-            for (size_t half = 0; half < 2; half++) {
-                vi w[4];
-                vi_load_rows(w, at + 2 + 16 * half, from.stride);
-                for (size_t i = 0; i < 16; i++) {
-                    const vi code = byte_of(vi_xor(w[i / 4], vi_set1(0x80808080u)), i % 4);
-                    vf_store(strip + (k + 16 * half + i) * KERN_LANES + part,
-                             vf_mul(scale, vf_from_vi(vi_sub(code, vi_set1(128)))));
-                }
-            }
-        }
-    }
-}
-
 void KERN_INIT_STRIP(struct kern *k)
 {
     for (size_t type = 0; type < DTYPE_COUNT_COMPUTE; type++) {
@@ -798,7 +732,4 @@ void KERN_INIT_STRIP(struct kern *k)
     k->strip_f32[DTYPE_F16] = strip_f16;
     k->strip_f32[DTYPE_BF16] = strip_bf16;
     k->pack_strip = pack_strip;
-    k->rows_f32[DTYPE_F32] = rows_f32;
-    k->rows_f32[DTYPE_F16] = rows_f16;
-    k->rows_f32[DTYPE_Q8_0] = rows_q8_0;
 }

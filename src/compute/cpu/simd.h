@@ -31,6 +31,7 @@ void KERN_INIT(struct kern *k);
 void KERN_INIT_DOT(struct kern *k);
 void KERN_INIT_STRIP(struct kern *k);
 void KERN_INIT_PEAK(struct kern *k);
+void KERN_INIT_ATTEND(struct kern *k);
 #endif
 #if defined(KERN_INIT_TILE)
 void KERN_INIT_TILE(struct kern *k); // of kern_tile.c alone
