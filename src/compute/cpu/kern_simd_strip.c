@@ -314,13 +314,16 @@ SIMD_INLINE struct spot spot_at(const uint8_t *block, size_t part, const struct 
                          .loose = block + layout->loose * part};
 }
 
-// With few rows memory is what limits, and what comes is known: strips follow each other.
+// With few rows memory is what limits, and what comes is known: strips follow each other. Asked for
+// group by group, because a core waits for only so many lines at once.
 enum { PREFETCH_AHEAD = 4096, CACHE_LINE = 64 };
 
-SIMD_INLINE void prefetch_block(const uint8_t *block, const size_t size)
+SIMD_INLINE void prefetch_group(const uint8_t *block, const struct layout *layout, const size_t g)
 {
-#pragma GCC unroll 64
-    for (size_t i = 0; i < size; i += CACHE_LINE) {
+    const size_t size = layout->size * KERN_LANES * KERN_BLOCK / layout->values;
+    const size_t first = (g * size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+#pragma GCC unroll 16
+    for (size_t i = first; i < (g + 1) * size; i += CACHE_LINE) {
         __builtin_prefetch(block + PREFETCH_AHEAD + i, 0, 3);
     }
 }
@@ -347,7 +350,6 @@ SIMD_INLINE void strip_of(struct code_strip strip, const uint8_t *packed, size_t
 {
     const size_t n_groups = layout.values / KERN_BLOCK;
     for (size_t b = 0; b < n / layout.values; b++) {
-        prefetch_block(packed, layout.size * KERN_LANES);
         for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
             const struct spot s = spot_at(packed, part, &layout);
             const struct code_strip to = {.codes = strip.codes + 4 * part,
@@ -356,6 +358,9 @@ SIMD_INLINE void strip_of(struct code_strip strip, const uint8_t *packed, size_t
 #pragma GCC unroll 8
             for (size_t g = 0; g < n_groups; g++) {
                 struct group group;
+                if (part == 0) {
+                    prefetch_group(packed, &layout, g);
+                }
                 unpack(&group, &s, g);
                 store_group(to, &group, b * n_groups + g, layout.coding);
             }
@@ -405,6 +410,9 @@ SIMD_INLINE void dot_block(struct acc acc, const uint8_t *block, const struct pa
         for (size_t g = 0; g < n_groups; g++) {
             struct group group;
             struct vi_codes codes[4];
+            if (part == 0) {
+                prefetch_group(block, &layout, g);
+            }
             unpack(&group, &s, g);
 #pragma GCC unroll 4
             for (size_t i = 0; i < 4; i++) {
@@ -438,7 +446,6 @@ SIMD_INLINE void rows_of(struct acc acc, const uint8_t *packed, const struct pan
         }
     }
     for (size_t b = 0; b < n / layout.values; b++) {
-        prefetch_block(packed, layout.size * KERN_LANES);
         if (n_rows == 1) { // a copy of its own
             dot_block(here, packed, x, 1, b, layout, unpack);
         } else {
