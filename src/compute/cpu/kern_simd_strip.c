@@ -315,8 +315,11 @@ SIMD_INLINE struct spot spot_at(const uint8_t *block, size_t part, const struct 
 }
 
 // With few rows memory is what limits, and what comes is known: strips follow each other. Asked for
-// group by group, because a core waits for only so many lines at once.
-enum { PREFETCH_AHEAD = 4096, CACHE_LINE = 64 };
+// group by group, because a core waits for only so many lines at once. A block of 32 columns is
+// read in order, and goes to the first-level cache, not a multiple of 4096 bytes ahead, which would
+// be the place of what is at hand. One of 256 columns is read back and forth: it must be there as a
+// whole before its first group, which takes longer than the first level has room for.
+enum { SMALL_AHEAD = 6336, LARGE_AHEAD = 8192, CACHE_LINE = 64 };
 
 SIMD_INLINE void prefetch_group(const uint8_t *block, const struct layout *layout, const size_t g)
 {
@@ -324,7 +327,11 @@ SIMD_INLINE void prefetch_group(const uint8_t *block, const struct layout *layou
     const size_t first = (g * size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 #pragma GCC unroll 16
     for (size_t i = first; i < (g + 1) * size; i += CACHE_LINE) {
-        __builtin_prefetch(block + PREFETCH_AHEAD + i, 0, 3);
+        if (layout->values == KERN_BLOCK) {
+            __builtin_prefetch(block + SMALL_AHEAD + i, 0, 3);
+        } else {
+            __builtin_prefetch(block + LARGE_AHEAD + i, 0, 2);
+        }
     }
 }
 
