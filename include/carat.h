@@ -410,7 +410,7 @@ struct carat_session_options {
 
 /* What a model will cost, from the file's headers alone; the process keeps within it. Bytes. */
 struct carat_memory {
-    uint64_t weights;    /* tensors, mapped from the file */
+    uint64_t weights;    /* matrices, packed for the kernels: as large as in the file */
     uint64_t tables;     /* vocabulary, norms and other copies made while opening; headers */
     uint64_t kv_sliding; /* kv cache of the sliding layers: fixed by the window */
     uint64_t kv_full; /* kv cache of the full layers and their rotations: grows with the context */
