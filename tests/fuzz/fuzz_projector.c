@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "model/projector.h"
+#include "model/load.h"
 
 #define EMBEDDER_MAX ((uint64_t)1 << 22) // bytes; larger ones would only take time
 
@@ -30,7 +30,7 @@ static void use_vector(const float *v, size_t n)
     sum += v[0] + v[n - 1];
 }
 
-static void embed(const struct projector *p)
+static void embed(struct projector *p, const struct source *source)
 {
     static uint8_t pixels[2 * PROJECTOR_BLOCK_MAX * PROJECTOR_BLOCK_MAX * 3];
     static const float samples[PROJECTOR_FRAME_MAX + 1] = {1};
@@ -40,8 +40,13 @@ static void embed(const struct projector *p)
     struct device *dev = NULL;
     float out[2 * 8];
     embedder_limits(&limits, p);
-    if (device_new_cpu(&dev, &options, NULL) || device_reserve(dev, &limits, NULL) ||
+    if (device_new_cpu(&dev, &options, NULL)) {
+        return;
+    }
+    struct load load = {.device = dev};
+    if (device_reserve(dev, &limits, NULL) || load_projector(&load, p, source, NULL) ||
         embedder_reserve(&e, p, dev, NULL)) {
+        unload_projector(dev, p);
         device_free(dev);
         return;
     }
@@ -61,10 +66,11 @@ static void embed(const struct projector *p)
     }
     sum += out[0];
     embedder_release(&e);
+    unload_projector(dev, p);
     device_free(dev);
 }
 
-static void use(const struct projector *p)
+static void use(struct projector *p, const struct source *source)
 {
     if (p->has_vision) {
         const size_t n_values = (size_t)p->block * p->block * 3;
@@ -82,7 +88,7 @@ static void use(const struct projector *p)
         use_matrix(&p->audio_projection);
     }
     if (embedder_size(p) <= EMBEDDER_MAX) {
-        embed(p);
+        embed(p, source);
     }
 }
 
@@ -96,7 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         const int rc = projector_bind(&p, &config, s, &err);
         require(rc == 0 || err.text[0] != 0);
         if (rc == 0) {
-            use(&p);
+            use(&p, s);
         }
         projector_release(&p);
     }
