@@ -18,10 +18,10 @@ static void say_memory(const struct carat_memory *need, bool is_verbose)
         say("warning: this takes up to %s and the machine has %s: expect it to be very slow (a "
             "smaller --context or another --kv-type needs less)",
             size_text(need->total).text, size_text(all).text);
-    } else if (available && need->total - need->weights > available) {
-        say("warning: this takes %s beside the model file and only %s are free (a smaller "
-            "--context needs less)",
-            size_text(need->total - need->weights).text, size_text(available).text);
+    } else if (available && need->total > available) {
+        say("warning: this takes up to %s and only %s are free: close other programs (a smaller "
+            "--context or another --kv-type needs less)",
+            size_text(need->total).text, size_text(available).text);
     }
 }
 

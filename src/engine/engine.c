@@ -54,19 +54,12 @@ static void complete_token_sets(struct carat_engine *e)
 static int check_memory(const struct carat_engine *e, struct carat_error *err)
 {
     const uint64_t memory = os_memory_total();
-    const uint64_t available = os_memory_available();
     const uint64_t weights = e->weights.packed_size + e->projector.packed_size;
     if (memory > 0 && weights > memory) {
         return fail(err, CARAT_E_MEMORY,
                     "%s: the weights take %.1f GB, this machine has %.1f GB of memory; a smaller "
                     "quantization would fit",
                     source_path(e->source), (double)weights / 1e9, (double)memory / 1e9);
-    }
-    if (available > 0 && weights > available) {
-        log_line(CARAT_LOG_WARNING,
-                 "%s: the weights take %.1f GB, and %.1f GB of memory are free: close other "
-                 "programs, or this one will wait for the disk",
-                 source_path(e->source), (double)weights / 1e9, (double)available / 1e9);
     }
     return 0;
 }
