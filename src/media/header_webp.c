@@ -180,7 +180,7 @@ int header_webp(struct picture_header *out, const struct media_input *in, struct
         return fail_cut(in, "inside a WebP's header", err);
     }
     uint64_t end = 8 + (uint64_t)little_u32(in->data + 4);
-    if (end > in->size) {
+    if (end < 12 || end > in->size) {
         return fail_cut(in, "inside a WebP", err);
     }
     int rc = read_chunks(&w, 12, (size_t)end, err);

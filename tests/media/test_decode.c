@@ -181,6 +181,27 @@ static void test_first_frame_of_animated_webp(void **state)
     close_reading(&png);
 }
 
+// Sizes that end the file inside its own header, or behind what is there.
+static void test_webp_of_impossible_size_is_refused(void **state)
+{
+    (void)state;
+    skip_without("ffmpeg");
+    static const uint8_t sizes[] = {0, 1, 2, 3, 255};
+    for (size_t i = 0; i < sizeof(sizes); i++) {
+        uint8_t *file = malloc(20); // of its own, so that reading past its end is noticed
+        assert_non_null(file);
+        memcpy(file, "RIFF\0\0\0\0WEBPVP8 \0\0\0\0", 20);
+        file[4] = sizes[i];
+        struct reading r = {.in = {file, 20, "short.webp"}};
+        struct carat_media_source source = {0};
+        media_budget_init(&r.budget, &source, r.in.name);
+        assert_int_equal(decode_picture(&r.picture, r.format, &r.in, false, &r.budget, &r.err),
+                         CARAT_E_FORMAT);
+        assert_non_null(strstr(r.err.text, "WebP"));
+        free(file);
+    }
+}
+
 // Where the stored picture's top left corner is seen, and whether rows became columns: EXIF 2.3,
 // table of Orientation.
 static void test_orientations_turn_as_exif_says(void **state)
@@ -571,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_pixels_are_the_recorded_ones),
         cmocka_unit_test(test_formats_hold_the_same_picture),
         cmocka_unit_test(test_first_frame_of_animated_webp),
+        cmocka_unit_test(test_webp_of_impossible_size_is_refused),
         cmocka_unit_test(test_orientations_turn_as_exif_says),
         cmocka_unit_test(test_alpha_on_white_rounds_as_pillow),
         cmocka_unit_test(test_large_picture_is_refused_from_its_header),
