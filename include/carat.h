@@ -313,6 +313,8 @@ struct carat_tool_call {
     const char *name;
     const char *arguments; /* JSON: an object, or NULL for none. A JSON string that holds an object
                               is refused or pasted, as the template version does */
+    const char *sampled;   /* the call as the model wrote it, from CARAT_EVENT_CALL_END: written
+                              byte for byte in place of name and arguments. NULL: written anew */
 };
 struct carat_tool_response {
     const char *name;     /* may be NULL: "unknown" */
@@ -388,20 +390,50 @@ CARAT_API bool carat_prompt_opens_thought(const struct carat_prompt *prompt);
 CARAT_API const char *carat_chat_template_name(const struct carat_engine *engine);
 CARAT_API void carat_prompt_free(struct carat_prompt *prompt);
 
+/* ---------------------------------------------------------------------------------- the cache */
+
+/* What sessions of one engine have seen, so that none of them reads it again: the beginnings that
+ * live sessions hold, and snapshots on disk of timelines that had to make room. A session that was
+ * made with a cache looks here whenever it is synced or prepared. Thread-safe; freed after its
+ * sessions. docs/caches.md */
+struct carat_cache_options {
+    const char *folder; /* for snapshots, made when it is not there; NULL: none are kept */
+    uint64_t size_max;  /* bytes of all snapshots in the folder; 0: 8 GiB. The ones that were not
+                           used for longest go first */
+    size_t tokens_min;  /* timelines, and common beginnings, shorter than this are not worth it; 0:
+                           64 */
+};
+struct carat_cache;
+CARAT_API int carat_cache_new(struct carat_cache **out, struct carat_engine *engine,
+                              const struct carat_cache_options *options, struct carat_error *err);
+CARAT_API void carat_cache_free(struct carat_cache *cache);
+struct carat_cache_stats {
+    uint64_t n_live_hits;     /* beginnings copied from another session */
+    uint64_t n_disk_hits;     /* beginnings read from a snapshot */
+    uint64_t n_written;       /* snapshots written */
+    uint64_t n_dropped;       /* snapshots removed to keep to the size, or because damaged */
+    uint64_t tokens_reused;   /* in all, a session's own beginnings included */
+    uint64_t tokens_prompted; /* tokens of all prompts */
+    size_t n_snapshots;
+    uint64_t snapshot_bytes;
+};
+CARAT_API void carat_cache_stats(struct carat_cache *cache, struct carat_cache_stats *out);
+
 /* ---------------------------------------------------------------------------------- sessions */
 
 struct carat_session_options {
     size_t context_max; /* most tokens in the timeline; 0: the model's, at most 32768 */
     enum carat_dtype_kv kv_type;
-    size_t rewind_max;     /* once a timeline is longer than the sliding window, sync can take
-                              back this many tokens without evaluating all again; each costs a
-                              slot in every sliding layer. 0: only the window itself is kept */
-    size_t prefill_chunk;  /* tokens evaluated together; 0: 512. A picture is evaluated in one
-                              piece: above 1120 soft tokens it needs a chunk that large */
-    bool sound_sees_ahead; /* sound tokens of one span see each other in both directions in the
-                              sliding layers, as those of a picture do: off the published rule,
-                              docs/media.md says what for */
-    bool has_all_logits;   /* compute logits at every position, for on_tensor and nobody else */
+    size_t rewind_max;         /* once a timeline is longer than the sliding window, sync can take
+                                  back this many tokens without evaluating all again; each costs a
+                                  slot in every sliding layer. 0: only the window itself is kept */
+    size_t prefill_chunk;      /* tokens evaluated together; 0: 512. A picture is evaluated in one
+                                  piece: above 1120 soft tokens it needs a chunk that large */
+    bool sound_sees_ahead;     /* sound tokens of one span see each other in both directions in the
+                                  sliding layers, as those of a picture do: off the published rule,
+                                  docs/media.md says what for */
+    bool has_all_logits;       /* compute logits at every position, for on_tensor and nobody else */
+    struct carat_cache *cache; /* of the same engine, or NULL */
     carat_on_progress on_progress; /* while evaluating a prompt, in tokens, layer by layer: it must
                                       not call back into the engine */
     carat_on_tensor on_tensor;
@@ -451,6 +483,33 @@ CARAT_API int carat_session_new(struct carat_session **out, struct carat_engine 
  * and another sync must come before anything else is appended. */
 CARAT_API int carat_session_sync(struct carat_session *session, const struct carat_prompt *prompt,
                                  size_t *reused, struct carat_error *err);
+/* sync in steps, for who serves several sessions at once: cuts the timeline to what it shares with
+ * the prompt (or fills it from the cache), evaluates nothing, and keeps a copy of what the rest of
+ * the prompt needs. Steps of carat_decode whose token is CARAT_TOKEN_NONE then evaluate it piece by
+ * piece. *reused as for sync. Anything else that changes the timeline forgets the rest. */
+CARAT_API int carat_session_prepare(struct carat_session *session,
+                                    const struct carat_prompt *prompt, size_t *reused,
+                                    struct carat_error *err);
+/* Tokens of the prepared prompt that are still to be evaluated. */
+CARAT_API size_t carat_session_pending(const struct carat_session *session);
+/* How many tokens of this prompt the session's own timeline would spare, without the cache. */
+CARAT_API size_t carat_session_common(const struct carat_session *session,
+                                      const struct carat_prompt *prompt);
+/* Puts a snapshot of the timeline into the cache's folder, unless it is there already, so that it
+ * outlives the session: before the session is freed, say. Nothing happens without a folder. */
+CARAT_API int carat_session_keep(struct carat_session *session, struct carat_error *err);
+/* One timeline in a file: written whole or not at all, with a checksum. Loading replaces the
+ * session's timeline. A file of another model, of other options of the kv cache, of another version
+ * or with damage is CARAT_E_FORMAT; the timeline is then empty or as it was. */
+CARAT_API int carat_session_save(struct carat_session *session, const char *path,
+                                 struct carat_error *err);
+CARAT_API int carat_session_load(struct carat_session *session, const char *path,
+                                 struct carat_error *err);
+/* Makes the timeline equal the prompt and gives the mean over all positions of the last layer's
+ * normalised hidden state, scaled to length 1: [hidden_size]. A generative model's pooled state
+ * serves for likeness among texts; it was not trained as an embedding. */
+CARAT_API int carat_session_embed(struct carat_session *session, const struct carat_prompt *prompt,
+                                  float *out, struct carat_error *err);
 /* Appends n tokens and stores log p(token i | all before it) in logprobs[i] (may be NULL). On an
  * empty timeline the first has no probability: 0 is stored. Here and in carat_decode a placeholder
  * is a token like any other: pictures and sound come by sync. */
@@ -468,6 +527,45 @@ CARAT_API size_t carat_session_context_max(const struct carat_session *session);
  * refuse it; its tokens are 0; the next sync begins anew. */
 CARAT_API int carat_session_fill(struct carat_session *session, size_t n, struct carat_error *err);
 CARAT_API void carat_session_free(struct carat_session *session);
+
+/* ---------------------------------------------------------------------------------- grammars */
+
+/* What an answer may be. Tokens that lead nowhere are never sampled, so an answer that ends by
+ * itself is always right: text that fits the schema, expression or choices, and calls whose
+ * arguments fit the declared parameters. Thoughts are free. docs/grammars.md lists the keywords and
+ * the syntax; what is outside of them is CARAT_E_UNSUPPORTED, naming the place. */
+enum carat_tool_choice {
+    CARAT_TOOLS_AUTO = 0, /* text or calls; a call that begins is held to the declarations */
+    CARAT_TOOLS_NONE,     /* no call begins */
+    CARAT_TOOLS_REQUIRED, /* at least one call, and no text */
+};
+struct carat_grammar_options {
+    /* What the text must be; at most one. All NULL: anything. */
+    const char *json_schema; /* JSON Schema; "{}" is any JSON value */
+    const char *regex;       /* matches the whole text */
+    const char *const *choices;
+    size_t n_choices;
+    /* Calls. */
+    const char *tools; /* JSON array in the OpenAI form, as in carat_chat; NULL: no calls */
+    enum carat_tool_choice tool_choice;
+    const char *tool_name; /* REQUIRED: this one; NULL: any */
+    bool is_single_call;   /* the answer ends after one call */
+    bool starts_in_thought;
+};
+/* Immutable, shared by threads and samplers; freed after the samplers that use it. */
+struct carat_grammar;
+CARAT_API int carat_grammar_new(struct carat_grammar **out, const struct carat_engine *engine,
+                                const struct carat_grammar_options *options,
+                                struct carat_error *err);
+CARAT_API void carat_grammar_free(struct carat_grammar *grammar);
+
+/* Notices an answer that goes round in circles, whatever it is in the middle of: the newest tokens
+ * are a piece of text that came many times in a row. docs/sampling.md has the rule. */
+struct carat_loop_guard;
+CARAT_API int carat_loop_guard_new(struct carat_loop_guard **out, struct carat_error *err);
+/* Takes a sampled token; true when the answer loops. */
+CARAT_API bool carat_loop_guard_feed(struct carat_loop_guard *guard, carat_token token);
+CARAT_API void carat_loop_guard_free(struct carat_loop_guard *guard);
 
 /* ---------------------------------------------------------------------------------- sampling */
 
@@ -493,6 +591,9 @@ struct carat_sampling {
     size_t n_biases;
     uint64_t seed; /* 0: a random one, which carat_sampler_seed tells */
     size_t n_top;  /* keep log-probabilities of this many best tokens, at most 100 */
+    const struct carat_grammar *grammar; /* NULL: none. Borrowed until the sampler is freed. Every
+                                            pick moves it on; before the bias stage it forbids what
+                                            it does not allow */
 };
 /* The model's own generation config, or temperature 1.0, top-k 64, top-p 0.95. */
 CARAT_API void carat_sampling_init(struct carat_sampling *out, const struct carat_engine *engine);
@@ -534,6 +635,7 @@ enum carat_stop {
     CARAT_STOP_STRING, /* a stop string was met: text names it */
     CARAT_STOP_LENGTH, /* max_tokens or the context is used up */
     CARAT_STOP_USER,   /* the callback asked */
+    CARAT_STOP_LOOP,   /* the loop guard noticed that the answer goes round in circles */
 };
 struct carat_event {
     enum carat_event_type type;
@@ -574,10 +676,15 @@ CARAT_API void carat_parser_free(struct carat_parser *parser);
 
 struct carat_step {
     struct carat_session *session;
-    carat_token token; /* appended to the session's timeline; its logits follow */
+    carat_token token;   /* appended to the session's timeline; its logits follow.
+                            CARAT_TOKEN_NONE: the next tokens of what it was prepared with */
+    size_t n_tokens_max; /* of these, at most (0: a chunk); a picture is evaluated in one piece,
+                            however large. Logits come with the last of them */
 };
-/* One round: appends one token to each of n different sessions of one engine. On failure no
- * timeline changed. */
+/* One round over n different sessions of one engine, evaluated together: what comes out does not
+ * depend on what else is in the round. Pieces of prompts beyond what the engine evaluates at once
+ * are left for later rounds, in the order of the steps: look at carat_session_pending. On failure
+ * no timeline changed. */
 CARAT_API int carat_decode(const struct carat_step *steps, size_t n, struct carat_error *err);
 
 /* Called for each event; return false to stop (the parser then gives CARAT_STOP_USER). */

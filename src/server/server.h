@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of this room share: the one server of a process, its options, its tables.
+#ifndef CARAT_SERVER_SERVER_H
+#define CARAT_SERVER_SERVER_H
+
+#include "server/call.h"
+#include "server/metrics.h"
+#include "server/serve.h"
+
+struct queue;
+struct recall;
+struct keys;
+
+struct server {
+    const struct serve_options *options;
+    struct carat_engine *engine;
+    struct carat_cache *cache;
+    struct queue *queue;
+    struct recall *recall;
+    struct keys *keys;
+    struct http *http;
+    struct metrics metrics;
+    char model_id[256]; // what /v1/models calls the model
+    int64_t started;    // Unix time
+};
+
+// A row in routes[]: exact paths, or a prefix that ends with '*'.
+struct route {
+    const char *method;
+    const char *path;
+    const struct dialect *dialect; // a call to the model, or NULL
+    // Answers at once, on the polling thread: must not block.
+    void (*answer)(struct server *server, struct http_request *request, struct http_reply *reply);
+    bool is_open; // no key needed: /health, the page
+};
+extern const struct route routes[]; // ends with a row without path; in routes.c
+
+extern const struct dialect dialect_openai_chat, dialect_openai_text, dialect_openai_embeddings,
+    dialect_openai_responses, dialect_openai_transcriptions, dialect_anthropic, dialect_ollama_chat,
+    dialect_ollama_generate, dialect_ollama_embed, dialect_gemini;
+
+#endif
