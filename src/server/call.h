@@ -27,6 +27,7 @@ enum ask_kind {
     ASK_CHAT,      // chat -> one or more answers
     ASK_TEXT,      // texts as they are -> completions
     ASK_EMBEDDING, // texts -> vectors
+    ASK_COUNT,     // chat, or texts -> usage.prompt_tokens, and nothing is evaluated
 };
 
 // What a dialect made of a request. Zeroed memory, filled by parse; everything it points to is in
@@ -54,6 +55,7 @@ struct ask {
     size_t thought_tokens_max; // 0: no limit; thinking ends there
     bool hides_thoughts;       // the client did not ask to see them: counted, not shown
     const char *note; // something that was ignored and why: goes to the log and to X-Carat-Note
+    const char *content_type; // of a whole answer; NULL: application/json
 };
 
 // One tool call of an answer, as it was read from the model's text.
@@ -114,19 +116,24 @@ struct call_event {
 struct dialect {
     const char *name;                // for log and metrics
     const char *stream_content_type; // "text/event-stream", "application/x-ndjson"
-    // From call->body to call->ask (and call->state, the dialect's own, in the arena). On failure
+    // From call->body to call->ask (and call->state, the dialect's own, in the arena). It may put
+    // another dialect into call->dialect where the path or body asks for another form. On failure
     // the status of the error decides: ARGUMENT and FORMAT 400, UNSUPPORTED 400, FULL 413, MEMORY
     // 503.
     int (*parse)(struct call *call, struct carat_error *err);
     // A whole answer: call->answers[call->n_answers], call->usage.
     void (*answer)(struct call *call, struct buf *out);
-    // A stream: before the first event, each event, the end of one choice, the end of all.
+    // A stream: before the first event, each event, the end of one choice, the end of all. From
+    // begin on, usage has the prompt's tokens; answers grow with the events in a stream as well.
     void (*begin)(struct call *call, struct buf *out);
     void (*event)(struct call *call, const struct call_event *e, struct buf *out);
     void (*end_choice)(struct call *call, size_t choice, struct buf *out);
     void (*end)(struct call *call, struct buf *out);
     // An error, as the dialect's clients expect it: a body, or the last piece of a stream.
     void (*error)(int status, const struct carat_error *error, bool in_stream, struct buf *out);
+    // The last piece of a stream that failed, where that has to name the call; NULL: error does it.
+    void (*stream_error)(struct call *call, int status, const struct carat_error *error,
+                         struct buf *out);
 };
 
 struct call {
