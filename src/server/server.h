@@ -36,7 +36,8 @@ struct route {
 extern const struct route routes[]; // ends with a row without path; in routes.c
 
 extern const struct dialect dialect_openai_chat, dialect_openai_text, dialect_openai_embeddings,
-    dialect_openai_responses, dialect_openai_transcriptions, dialect_anthropic, dialect_ollama_chat,
-    dialect_ollama_generate, dialect_ollama_embed, dialect_gemini;
+    dialect_openai_responses, dialect_openai_transcriptions, dialect_anthropic,
+    dialect_anthropic_count, dialect_ollama_chat, dialect_ollama_generate, dialect_ollama_embed,
+    dialect_ollama_embeddings, dialect_gemini;
 
 #endif
