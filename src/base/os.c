@@ -198,6 +198,30 @@ bool os_exists(const char *path)
     return stat(path, &st) == 0;
 }
 
+#if defined(__APPLE__)
+static uint64_t write_nanoseconds(const struct stat *st)
+{
+    return (uint64_t)st->st_mtimespec.tv_nsec;
+}
+#else
+static uint64_t write_nanoseconds(const struct stat *st)
+{
+    return (uint64_t)st->st_mtim.tv_nsec;
+}
+#endif
+
+uint64_t os_file_stamp(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0) {
+        return 0;
+    }
+    uint64_t stamp = (uint64_t)st.st_mtime * 1000000000u + write_nanoseconds(&st);
+    stamp = stamp * 31 + (uint64_t)st.st_size;
+    stamp = stamp * 31 + (uint64_t)st.st_ino;
+    return stamp ? stamp : 1;
+}
+
 static int compare_names(const void *a, const void *b)
 {
     const char *const *x = a;
@@ -430,6 +454,26 @@ double os_seconds(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+int64_t os_unix_time(void)
+{
+    return (int64_t)time(NULL);
+}
+
+size_t os_raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return 256; // what every system gives
+    }
+    if (limit.rlim_cur < limit.rlim_max) {
+        struct rlimit raised = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &raised) == 0) {
+            limit = raised;
+        }
+    }
+    return limit.rlim_cur > 1000000000 ? 1000000000 : (size_t)limit.rlim_cur;
 }
 
 uint64_t os_random_u64(void)
@@ -722,9 +766,77 @@ void os_clear_interrupt(void)
     interrupted = 0;
 }
 
+// A pipe, because a handler may do little more than write to one.
+static int signal_pipe[2] = {-1, -1};
+
+static void on_signal(int number)
+{
+    char what = number == SIGHUP ? OS_SIGNAL_RELOAD : OS_SIGNAL_STOP;
+    if (what == OS_SIGNAL_STOP) {
+        if (interrupted) {
+            _exit(130);
+        }
+        interrupted = 1;
+    }
+    int kept = errno;
+    ssize_t n = write(signal_pipe[1], &what, 1);
+    (void)n; // the pipe is full only when more is waiting than anybody will ask for
+    errno = kept;
+}
+
+int os_catch_signals(bool catches_reload, struct carat_error *err)
+{
+    if (signal_pipe[0] < 0 && pipe(signal_pipe) != 0) {
+        return fail(err, CARAT_E_IO, "no pipe for signals: %s", strerror(errno));
+    }
+    for (int i = 0; i < 2; i++) {
+        fcntl(signal_pipe[i], F_SETFD, FD_CLOEXEC);
+        fcntl(signal_pipe[i], F_SETFL, O_NONBLOCK);
+    }
+    struct sigaction action = {0};
+    action.sa_handler = on_signal;
+    action.sa_flags = SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    if (catches_reload) {
+        sigaction(SIGHUP, &action, NULL);
+    }
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL);
+    return 0;
+}
+
+enum os_signal os_wait_signal(int milliseconds)
+{
+    char what = OS_SIGNAL_NONE;
+    struct pollfd p = {.fd = signal_pipe[0], .events = POLLIN};
+    if (poll(&p, 1, milliseconds) > 0 || interrupted) {
+        if (read(signal_pipe[0], &what, 1) != 1) {
+            what = OS_SIGNAL_NONE;
+        }
+    }
+    return (enum os_signal)what;
+}
+
 void os_suspend(void)
 {
     raise(SIGTSTP);
+}
+
+void os_write_error(const char *data, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = write(2, data, size);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return;
+        }
+        data += n;
+        size -= (size_t)n;
+    }
 }
 
 bool os_is_terminal(int fd)

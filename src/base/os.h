@@ -38,6 +38,8 @@ int os_read_file(struct buf *out, const char *path, size_t max, struct carat_err
 int os_read_some(void *out, size_t size, size_t *n, struct carat_error *err);
 // Appends the path from the root, without links; false when nothing is there.
 bool os_full_path(struct buf *out, const char *path);
+// A number that changes when a file is written or replaced; 0 when nothing is there.
+uint64_t os_file_stamp(const char *path);
 int os_write_file(const char *path, const void *data, size_t size, struct carat_error *err);
 // Where this program's file is, as a path; empty string when unknown.
 void os_program_path(struct buf *out);
@@ -49,7 +51,10 @@ const char *os_env(const char *name); // NULL when unset or empty
 void *os_pages_new(size_t size, bool will_be_filled);
 void os_pages_free(void *pages, size_t size);
 
-double os_seconds(void); // monotonic
+double os_seconds(void);    // monotonic
+int64_t os_unix_time(void); // seconds since 1970
+// Lets this process have as many files and sockets open as the system allows it; how many.
+size_t os_raise_file_limit(void);
 uint64_t os_random_u64(void);
 // Cores that this process may use, at least 1. The hardware threads of a core count as one: they
 // share its multipliers and its way to memory, so that a second one only takes turns.
@@ -71,10 +76,19 @@ uint64_t os_memory_private(void);
 void os_catch_interrupt(void);
 bool os_interrupted(void);
 void os_clear_interrupt(void);
+// For a program that runs until it is told to stop (SIGTERM, SIGINT) or, where it asked for that,
+// to read its files again (SIGHUP; else that stops it, too). A second request to stop ends the
+// program at once with exit code 130. Broken pipes are errors of a write from then on, not signals.
+enum os_signal { OS_SIGNAL_NONE, OS_SIGNAL_STOP, OS_SIGNAL_RELOAD };
+int os_catch_signals(bool catches_reload, struct carat_error *err);
+// The next of them; OS_SIGNAL_NONE when none came for that long.
+enum os_signal os_wait_signal(int milliseconds);
 // Ctrl-Z: stops the program until the user continues it.
 void os_suspend(void);
 
 bool os_is_terminal(int fd);
+// Writes bytes to standard error in one piece, as far as it takes them.
+void os_write_error(const char *data, size_t size);
 // Waits at most that long for something to read: data, the end of the file, or an error.
 bool os_wait_readable(int fd, int milliseconds);
 size_t os_terminal_columns(int fd); // 80 when unknown
