@@ -678,8 +678,9 @@ struct carat_step {
     struct carat_session *session;
     carat_token token;   /* appended to the session's timeline; its logits follow.
                             CARAT_TOKEN_NONE: the next tokens of what it was prepared with */
-    size_t n_tokens_max; /* of these, at most (0: a chunk); a picture is evaluated in one piece,
-                            however large. Logits come with the last of them */
+    size_t n_tokens_max; /* of these, at most (0: a chunk, and never more than that); a picture is
+                            evaluated in one piece, however large. Logits come with the last of all
+                            that is prepared. on_progress is not called */
 };
 /* One round over n different sessions of one engine, evaluated together: what comes out does not
  * depend on what else is in the round. Pieces of prompts beyond what the engine evaluates at once

@@ -337,6 +337,11 @@ struct span_rule engine_span_rule(const struct carat_session_options *o,
     };
 }
 
+size_t engine_rows_max(const struct span_rule *rule)
+{
+    return rule->rows_max + ENGINE_STEPS_MAX;
+}
+
 struct kv_options engine_kv_options(const struct carat_session_options *o, size_t rows_max)
 {
     static const enum dtype types[] = {
@@ -401,7 +406,7 @@ static int estimate(struct carat_memory *out, const struct estimate_input *in,
                   (in->projector_source ? header_size(in->projector_source) : 0),
         .kv_sliding = kv.sliding,
         .kv_full = kv.full,
-        .scratch = decoder_size(in->config, in->weights, rule.projector, rule.rows_max,
+        .scratch = decoder_size(in->config, in->weights, rule.projector, engine_rows_max(&rule),
                                 o.context_max, in->n_threads) +
                    session_size(in, &rule, o.context_max) + PROCESS_OVERHEAD,
         .context_max = o.context_max,

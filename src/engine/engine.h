@@ -4,12 +4,16 @@
 #define CARAT_ENGINE_ENGINE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "engine/internal.h"
 #include "model/decoder.h"
 
 #define SESSION_CONTEXT_DEFAULT 32768 // tokens, where the model allows as many
 #define SESSION_CHUNK_DEFAULT   512
+
+// Steps with a token that one pass evaluates together, beside a chunk of a prompt.
+#define ENGINE_STEPS_MAX 64
 
 struct carat_engine {
     struct source *source;
@@ -55,7 +59,13 @@ struct carat_prompt {
     // whole picture and the place in it, or a frame of sound alone. Two timelines agree where
     // tokens and keys do. NULL without spans.
     uint64_t *keys; // [n_tokens]
+    // Who holds it: its owner, until carat_prompt_free, and sessions that were prepared with it.
+    // They see it const, and find it here to let it go.
+    atomic_size_t n_holders;
+    struct carat_prompt *self;
 };
+const struct carat_prompt *prompt_hold(const struct carat_prompt *prompt);
+void prompt_let_go(const struct carat_prompt *prompt); // takes NULL
 void prompt_drop_spans(struct carat_prompt *prompt);
 
 // Binds the projections of pictures and sound: of the named file, else the model's own, else of an

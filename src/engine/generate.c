@@ -60,7 +60,7 @@ int carat_generate(struct carat_session *session, struct carat_sampler *sampler,
             rc = finish(parser, CARAT_STOP_LENGTH, on_event, user, err);
             break;
         }
-        struct carat_step step = {session, token};
+        struct carat_step step = {.session = session, .token = token};
         rc = carat_decode(&step, 1, err);
         if (rc) {
             break;

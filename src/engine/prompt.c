@@ -17,6 +17,8 @@ int prompt_new(struct carat_prompt **out, struct token_list *tokens, struct buf 
     p->tokens = tokens->tokens;
     p->n_tokens = tokens->count;
     p->opens_thought = opens_thought;
+    p->n_holders = 1;
+    p->self = p;
     *tokens = (struct token_list){0};
     if (text) {
         p->text_size = text->size;
@@ -103,9 +105,22 @@ bool carat_prompt_opens_thought(const struct carat_prompt *p)
     return p->opens_thought;
 }
 
-void carat_prompt_free(struct carat_prompt *p)
+const struct carat_prompt *prompt_hold(const struct carat_prompt *p)
+{
+    atomic_fetch_add(&p->self->n_holders, 1);
+    return p;
+}
+
+void prompt_let_go(const struct carat_prompt *p)
 {
     if (p) {
+        carat_prompt_free(p->self);
+    }
+}
+
+void carat_prompt_free(struct carat_prompt *p)
+{
+    if (p && atomic_fetch_sub(&p->n_holders, 1) == 1) {
         mem_free(p->tokens);
         mem_free(p->text);
         prompt_drop_spans(p);

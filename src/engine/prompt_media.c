@@ -250,6 +250,10 @@ int carat_prompt_add_media(struct carat_prompt *p, const struct carat_engine *en
     if (p->n_spans > 0) {
         return fail(err, CARAT_E_ARGUMENT, "the prompt has its media already");
     }
+    if (atomic_load(&p->n_holders) > 1) {
+        return fail(err, CARAT_E_ARGUMENT,
+                    "a session was prepared with the prompt: give it its media before");
+    }
     const struct special_tokens *s = tokenizer_specials(engine->tokenizer);
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < p->n_tokens;) {

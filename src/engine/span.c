@@ -160,9 +160,9 @@ size_t span_block_begin(const struct span_rule *rule, const struct carat_prompt 
 }
 
 size_t span_chunk_end(const struct span_rule *rule, const struct carat_prompt *p, size_t from,
-                      size_t to)
+                      size_t to, size_t n_max)
 {
-    size_t end = to - from < rule->chunk ? to : from + rule->chunk;
+    size_t end = to - from < n_max ? to : from + n_max;
     size_t begin = span_block_begin(rule, p, end);
     if (begin == end || begin > from) {
         return begin;

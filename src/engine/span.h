@@ -39,9 +39,12 @@ uint64_t span_key_at(const struct span_rule *rule, const struct carat_prompt *p,
 // The position, or the begin of the block that it is inside of.
 size_t span_block_begin(const struct span_rule *rule, const struct carat_prompt *p,
                         size_t position);
-// Where the chunk that begins at `from` ends, at most at `to`: no block is cut.
+// Where the chunk that begins at `from` ends, at most at `to`: no block is cut. It has at most
+// n_max tokens (at least 1), or more when it is one block.
 size_t span_chunk_end(const struct span_rule *rule, const struct carat_prompt *p, size_t from,
-                      size_t to);
+                      size_t to, size_t n_max);
+// Rows that are evaluated together for such a session, those of others' steps included.
+size_t engine_rows_max(const struct span_rule *rule);
 
 // What a chunk's segment points to; room for rows_max of each.
 struct span_scratch {

@@ -74,7 +74,7 @@ static size_t length(const struct carat_session *session)
 
 static void step(struct carat_session *session, carat_token token)
 {
-    struct carat_step step = {session, token};
+    struct carat_step step = {.session = session, .token = token};
     struct carat_error err = {0};
     if (carat_decode(&step, 1, &err)) {
         fail_msg("%s", err.text);
@@ -187,7 +187,7 @@ static void test_what_does_not_fit_is_refused(void **state)
     assert_int_equal(length(s), 1);
     assert_non_null(carat_session_logits(s));
     assert_int_equal(carat_session_fill(s, CONTEXT, &err), 0);
-    struct carat_step one = {s, 40};
+    struct carat_step one = {.session = s, .token = 40};
     assert_int_equal(carat_decode(&one, 1, &err), CARAT_E_FULL);
     carat_session_free(s);
     carat_engine_close(e);

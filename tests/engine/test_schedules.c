@@ -2,8 +2,9 @@
 // Output does not depend on how it was scheduled. A round makes two timelines up and evaluates each
 // in the plainest way: one session, one thread, one token at a time, at the best level of kernels.
 // Then, at every level that this machine has, sessions with chunks, threads and caches of all kinds
-// walk along them in a random order: syncing, rewinding, changing from one to the other, decoding
-// together, scoring, being stopped, from one or two threads at once. Every row of logits that comes
+// walk along them in a random order: syncing, rewinding, changing from one to the other, reading
+// prompts in pieces of any size beside the others, decoding together, scoring, being stopped, from
+// one or two threads at once. Every row of logits that comes
 // out must be the plain one's, to the bit.
 //
 // A round is made from its seed alone; docs/developing.md says how to run more of them. Plain C
@@ -363,7 +364,7 @@ static void check_state(struct walker *w)
         note(w, "other tokens", n);
     } else if (logits && n > 0) {
         check_row(w, n - 1, logits);
-    } else if (!w->must_sync && n > 0) {
+    } else if (!w->must_sync && n > 0 && carat_session_pending(w->session) == 0) {
         note(w, "no logits", n);
     }
 }
@@ -395,6 +396,22 @@ static void reopen(struct walker *w, struct carat_engine *e, struct chance *c)
     }
 }
 
+// The prompt is freed at once: what is left of it is the session's own affair.
+static void prepare(struct walker *w, const struct carat_prompt *prompt, size_t n)
+{
+    struct carat_error err = {0};
+    size_t reused = 0;
+    size_t common = carat_session_common(w->session, prompt);
+    if (carat_session_prepare(w->session, prompt, &reused, &err)) {
+        note(w, err.text, n);
+    } else if (reused != common) {
+        note(w, "another common beginning", reused);
+    } else if (carat_session_pending(w->session) > n - reused) {
+        note(w, "too much is pending", n);
+    }
+    w->must_sync = false;
+}
+
 // To any point of either story, forwards or back; now and then it is stopped on the way.
 static void sync_somewhere(struct walker *w, struct carat_engine *e, struct chance *c)
 {
@@ -422,10 +439,14 @@ static void sync_somewhere(struct walker *w, struct carat_engine *e, struct chan
         return;
     }
     w->reports_left = below(c, 5) == 0 ? below(c, 20) : SIZE_MAX;
-    int rc = carat_session_sync(w->session, prompt, NULL, &err);
-    w->must_sync = rc == CARAT_E_STOPPED;
-    if (rc && !w->must_sync) {
-        note(w, err.text, n);
+    if (below(c, 2)) {
+        prepare(w, prompt, n);
+    } else {
+        int rc = carat_session_sync(w->session, prompt, NULL, &err);
+        w->must_sync = rc == CARAT_E_STOPPED;
+        if (rc && !w->must_sync) {
+            note(w, err.text, n);
+        }
     }
     carat_prompt_free(prompt);
 }
@@ -462,6 +483,24 @@ static void score_some(struct walker *w, struct chance *c)
     }
 }
 
+// What a session does in a round: false when nothing. Seldom a token comes although a prompt is
+// still being read, which ends the reading.
+static bool choose_step(struct carat_step *out, const struct walker *w, struct chance *c)
+{
+    static const size_t sizes[] = {0, 1, 2, 3, 5, 8, 16, 30, 100};
+    bool is_reading = carat_session_pending(w->session) > 0;
+    *out = (struct carat_step){.session = w->session, .token = CARAT_TOKEN_NONE};
+    if (below(c, 4) == 0 || (!is_reading && text_ahead(w) == 0)) {
+        return false;
+    }
+    if (!is_reading || (below(c, 20) == 0 && text_ahead(w) > 0)) {
+        out->token = *tokens_ahead(w);
+    } else {
+        out->n_tokens_max = sizes[below(c, sizeof(sizes) / sizeof(sizes[0]))];
+    }
+    return true;
+}
+
 // A few steps of some of the sessions together, others coming and going.
 static void decode_some(struct walker *walkers, size_t n, struct chance *c)
 {
@@ -473,9 +512,8 @@ static void decode_some(struct walker *walkers, size_t n, struct chance *c)
         size_t first = below(c, n);
         for (size_t k = 0; k < n; k++) {
             struct walker *w = &walkers[(first + k) % n];
-            if (text_ahead(w) > 0 && below(c, 4) > 0) {
-                who[n_steps] = w;
-                steps[n_steps++] = (struct carat_step){w->session, *tokens_ahead(w)};
+            if (choose_step(&steps[n_steps], w, c)) {
+                who[n_steps++] = w;
             }
         }
         int rc = carat_decode(steps, n_steps, &err);

@@ -124,7 +124,8 @@ static void test_batch_does_not_change_a_bit(void **state)
     for (size_t step = 0; step < 10; step++) {
         struct carat_step steps[3];
         for (size_t i = 0; i < 3; i++) {
-            steps[i] = (struct carat_step){sessions[i], tokens[i][10 + 10 * i + step]};
+            steps[i] =
+                (struct carat_step){.session = sessions[i], .token = tokens[i][10 + 10 * i + step]};
         }
         assert_int_equal(carat_decode(steps, 3, NULL), 0);
     }
@@ -239,7 +240,7 @@ static void test_score_equals_the_logits(void **state)
             sum += exp((double)logits[j]);
         }
         assert_true(fabs((double)logits[tokens[i]] - log(sum) - (double)logprobs[i]) < 1e-5);
-        struct carat_step step = {t, tokens[i]};
+        struct carat_step step = {.session = t, .token = tokens[i]};
         assert_int_equal(carat_decode(&step, 1, NULL), 0);
     }
     assert_memory_equal(carat_session_logits(s), carat_session_logits(t), 384 * sizeof(float));
@@ -258,7 +259,7 @@ static void test_full_context_is_an_error_and_loses_nothing(void **state)
     struct carat_engine *e = open_engine(1);
     struct carat_session *s = open_session(e, (struct carat_session_options){.context_max = 20});
     sync_tokens(s, e, tokens, 20);
-    struct carat_step step = {s, 40};
+    struct carat_step step = {.session = s, .token = 40};
     assert_int_equal(carat_decode(&step, 1, &err), CARAT_E_FULL);
     assert_non_null(strstr(err.text, "20 tokens"));
     carat_session_tokens(s, &n);
@@ -281,9 +282,11 @@ static void test_wrong_arguments_are_refused(void **state)
     struct carat_prompt *prompt = NULL;
     assert_int_equal(carat_prompt_from_tokens(&prompt, e, &bad, 1, &err), CARAT_E_ARGUMENT);
     s = open_session(e, (struct carat_session_options){0});
-    struct carat_step steps[] = {{s, 40}, {s, 41}};
+    struct carat_step steps[] = {{.session = s, .token = 40}, {.session = s, .token = 41}};
     assert_int_equal(carat_decode(steps, 2, &err), CARAT_E_ARGUMENT);
-    struct carat_step negative = {s, -1};
+    struct carat_step nothing = {.session = s, .token = CARAT_TOKEN_NONE};
+    assert_int_equal(carat_decode(&nothing, 1, &err), CARAT_E_ARGUMENT);
+    struct carat_step negative = {.session = s, .token = -2};
     assert_int_equal(carat_decode(&negative, 1, &err), CARAT_E_ARGUMENT);
     assert_null(carat_session_logits(s));
     carat_session_free(s);
@@ -332,7 +335,7 @@ static void test_stopped_prefill_keeps_what_is_done(void **state)
         assert_null(carat_session_logits(s));
         // Inside a chunk the ring of 16 has lost what the next token would look at.
         if (limits[i] == 17 || limits[i] == 47) {
-            struct carat_step step = {s, 40};
+            struct carat_step step = {.session = s, .token = 40};
             assert_int_equal(carat_decode(&step, 1, NULL), CARAT_E_ARGUMENT);
             assert_int_equal(carat_session_score(s, tokens, 2, NULL, NULL), CARAT_E_ARGUMENT);
         }
@@ -386,7 +389,7 @@ static void test_decoding_allocates_nothing_and_estimate_holds(void **state)
     assert_true(opened - before <= plan.kv_sliding + plan.kv_full + plan.scratch);
     sync_tokens(s, e, tokens, N);
     for (size_t i = 0; i < 20; i++) {
-        struct carat_step step = {s, tokens[i]};
+        struct carat_step step = {.session = s, .token = tokens[i]};
         assert_int_equal(carat_decode(&step, 1, NULL), 0);
     }
     assert_int_equal(mem_bytes_now(), opened);
