@@ -23,7 +23,7 @@ DOORS = [
     (r"pthread\.h", ["src/base/pool.c", "src/engine/"]),
     (r"signal\.h", ["src/base/os.c", "src/base/pool.c", "src/cli/line_edit_libedit.c"]),
     (r"unistd\.h|fcntl\.h|dirent\.h|dlfcn\.h|sched\.h|poll\.h|termios\.h|sys/.*|mach.*|windows\.h",
-     ["src/base/os.c", "src/compute/cpu/cpu_flags.c"]),
+     ["src/base/os", "src/compute/cpu/cpu_flags.c"]),
 ]
 
 # Functions nobody calls, anywhere; then those with one home. Names are whole words before "(".
@@ -32,7 +32,7 @@ HOMES = [
     ("malloc calloc realloc free posix_memalign aligned_alloc strdup strndup", ["src/base/mem.c"]),
     ("mmap munmap madvise mincore fork execv execve sigaction getenv isatty ioctl",
      ["src/base/os.c"]),
-    ("fopen open read write opendir readdir stat fstat", ["src/base/os.c", "src/cli/"]),
+    ("fopen open read write opendir readdir stat fstat", ["src/base/os", "src/cli/"]),
     ("exit _exit abort", ["src/base/error.c", "src/base/os.c", "src/cli/"]),
     ("printf fprintf puts fputs putchar perror fputc putc fwrite",
      ["src/base/error.c", "src/cli/"]),
