@@ -416,6 +416,39 @@ static void check_dot_f32(struct check *c, size_t n_rows, size_t n)
     numbers_free(x);
 }
 
+// Strips and products in one step, in two pieces of columns, against the two steps.
+static void check_rows_f32(struct check *c, enum dtype type, size_t n_strips, size_t n_rows,
+                           size_t n)
+{
+    if (!c->fast.rows_f32[type]) {
+        return;
+    }
+    struct matrix m = matrix_new(&c->rng, type, n_strips * KERN_LANES, n, false);
+    float *unpacked = numbers(c, n * KERN_LANES, 1);
+    float *numbers_x = numbers(c, n_rows * (n + 1), 1);
+    const struct f32_rows x = {numbers_x, n + 1};
+    const struct kern_packing packing = kern_packing_of(type);
+    const size_t pieces[2] = {n / 2 / packing.values * packing.values, n};
+    const size_t stride = n_strips * KERN_LANES + 3;
+    struct pair p = pair_new(((n_rows - 1) * stride + n_strips * KERN_LANES) * 4);
+    for (size_t i = 0, k = 0; i < 2; k = pieces[i++]) {
+        const size_t here = pieces[i] - k;
+        const uint8_t *packed = m.w.packed + k / packing.values * packing.size * KERN_LANES;
+        struct acc acc = {.data = pair_at(&p, 1), .stride = stride, .is_fresh = i == 0};
+        const struct f32_rows columns = {x.data + k, x.stride};
+        c->fast.rows_f32[type](acc, packed, m.w.strip_size, n_strips, columns, n_rows, here, type);
+        for (size_t s = 0; s < n_strips; s++) {
+            acc.data = (float *)pair_at(&p, 0) + s * KERN_LANES;
+            c->plain.strip_f32[type](unpacked, packed + s * m.w.strip_size, here, type);
+            c->plain.dot_f32(acc, unpacked, KERN_LANES, columns.data, x.stride, n_rows, here);
+        }
+    }
+    pair_check(c, &p, "rows_f32", dtypes[type].name, n);
+    numbers_free(unpacked);
+    numbers_free(numbers_x);
+    matrix_release(&m);
+}
+
 // ------------------------------------------------------------------------------------ attention
 
 static void check_turn(struct check *c, size_t n)
@@ -621,6 +654,12 @@ static void check_level(struct check *c)
         check_dot_f32(c, n_rows, 1);
         check_dot_f32(c, n_rows, 48);
         check_dot_f32(c, n_rows, 259);
+        for (size_t i = 0; i < 3; i++) {
+            const enum dtype type = (enum dtype[]){DTYPE_F32, DTYPE_F16, DTYPE_BF16}[i];
+            check_rows_f32(c, type, 1, n_rows, 1);
+            check_rows_f32(c, type, KERN_F32_STRIPS, n_rows, 67);
+            check_rows_f32(c, type, KERN_F32_STRIPS, n_rows, 96);
+        }
     }
     for (size_t n_rows = c->fast.panel_rows; n_rows > 0; n_rows--) {
         check_pack(c, n_rows, 64);

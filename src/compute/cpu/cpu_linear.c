@@ -119,6 +119,7 @@ static struct code_strip code_strip_at(uint8_t *scratch, size_t i)
 }
 
 _Static_assert((int)KERN_PANEL_MAX <= (int)KERN_FEW_ROWS, "the rows of a panel are few");
+_Static_assert((int)KERN_F32_STRIPS <= (int)LINEAR_STRIPS, "a task has room for a group of strips");
 
 // A last strip with fewer than 16 outputs is computed beside and copied.
 struct edge {
@@ -256,9 +257,32 @@ static void piece_f32(const struct linear_job *job, const struct piece *p)
     }
 }
 
+// Few rows of x: numbers are multiplied as they are unpacked, whole groups of strips at once.
+static void piece_few_f32(const struct linear_job *job, const struct piece *p)
+{
+    const struct f32_rows x = {job->x.data + p->column, job->x.stride};
+    const struct panel_rows all = {0, job->x.rows};
+    const enum dtype type = p->w->type;
+    const bool is_group =
+        p->n_strips == KERN_F32_STRIPS && lanes_of(p->w, p->strip + p->n_strips - 1) == KERN_LANES;
+    const size_t step = is_group ? p->n_strips : 1;
+    for (size_t s = p->strip; s < p->strip + p->n_strips; s += step) {
+        struct edge edge;
+        const struct acc acc = outputs_begin(&edge, p, s, all);
+        job->dev->kern.rows_f32[type](acc, packed_at(p, s), p->w->strip_size, step, x, all.n, p->n,
+                                      type);
+        outputs_end(&edge, p, s);
+    }
+}
+
 static size_t strips_of(const struct weight *w)
 {
     return w->rows / KERN_LANES + (w->rows % KERN_LANES != 0);
+}
+
+static bool is_few_f32(const struct linear_job *job, const struct weight *w)
+{
+    return job->x.rows <= KERN_FEW_ROWS && job->dev->kern.rows_f32[w->type];
 }
 
 // How a task goes through its part of a matrix.
@@ -271,6 +295,9 @@ static struct pace pace_of(const struct linear_job *job, const struct weight *w,
 {
     if (is_int8 && job->is_direct) {
         return (struct pace){.strips = LINEAR_STRIPS, .columns = w->columns};
+    }
+    if (is_few_f32(job, w) && !is_int8) {
+        return (struct pace){.strips = KERN_F32_STRIPS, .columns = LINEAR_CHUNK_FEW};
     }
     // With few rows the unpacking is what costs: one strip at a time reads memory in order.
     if (job->x.rows <= KERN_FEW_ROWS) {
@@ -304,6 +331,8 @@ static void strips_task(void *context, size_t task, size_t thread)
                 piece_direct(job, &p);
             } else if (is_int8) {
                 piece_q8(job, &p);
+            } else if (is_few_f32(job, w)) {
+                piece_few_f32(job, &p);
             } else {
                 piece_f32(job, &p);
             }

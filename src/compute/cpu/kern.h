@@ -17,6 +17,7 @@ enum {
     KERN_BLOCK = 32,     // columns that share one scale of an int8 activation
     KERN_PANEL_MAX = 16, // most activation rows in a panel
     KERN_FEW_ROWS = 16,  // of x, at most, where memory limits: see rows_q8
+    KERN_F32_STRIPS = 4, // strips that one row of x meets together: see rows_f32
     KERN_KEYS = 64,      // keys per block of attention, aligned to absolute positions
     KERN_FEW_MAX = 8,    // most query rows in attention without a strip of queries
 };
@@ -168,6 +169,13 @@ struct kern {
     // row k is at strip + k * strip_stride.
     void (*dot_f32)(struct acc acc, const float *strip, size_t strip_stride, const float *x,
                     size_t x_stride, size_t n_rows, size_t n);
+
+    // strip_f32 and dot_f32 in one, for at most KERN_FEW_ROWS rows of x: n_strips (1 or
+    // KERN_F32_STRIPS) packed strips, strip_size bytes apart, whose lanes follow each other in acc.
+    // NULL where there is nothing faster.
+    void (*rows_f32[DTYPE_COUNT_COMPUTE])(struct acc acc, const uint8_t *packed, size_t strip_size,
+                                          size_t n_strips, struct f32_rows x, size_t n_rows,
+                                          size_t n, enum dtype type);
 
     // Int8 products; n is a multiple of 32 (and of the type's block).
     void (*strip_q8[DTYPE_COUNT_COMPUTE])(struct code_strip strip, const uint8_t *packed, size_t n,

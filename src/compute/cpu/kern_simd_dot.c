@@ -57,6 +57,135 @@ static void dot_f32(struct acc acc, const float *strip, size_t strip_stride, con
     }
 }
 
+// ------------------------------------------------------------------------- float, few rows
+
+// One row of x gives one sum per lane, and each product waits for the one before: several strips
+// side by side keep the multipliers busy. Rows of x that share what was unpacked:
+#if defined(__AVX2__) && !defined(__AVX512F__)
+enum { SHARED_ROWS = 2 };
+#else
+enum { SHARED_ROWS = 4 };
+#endif
+enum { FETCHED_AHEAD = 2048 }; // bytes of each strip
+
+// Column i of the one or two whose numbers stand in a word of a packed strip.
+SIMD_INLINE vf number_of(vi word, const size_t i, const enum dtype type)
+{
+    if (type == DTYPE_F32) {
+        return vf_of_bits(word);
+    }
+    if (type == DTYPE_F16) {
+        return vf_from_f16(i == 0 ? word : vi_shr(word, 16));
+    }
+    return vf_of_bits(i == 0 ? vi_shl(word, 16) : vi_and(word, vi_set1(0xffff0000u)));
+}
+
+struct beside {
+    vf sums[KERN_F32_STRIPS][SHARED_ROWS];
+    const uint8_t *packed; // of the word at hand
+    size_t strip_size;
+    const float *x; // of the word's first column
+    size_t x_stride;
+};
+
+// The first n_columns columns of a word.
+SIMD_INLINE void beside_add(struct beside *b, const enum dtype type, const size_t n_columns,
+                            const size_t n_strips, const size_t n_rows)
+{
+#pragma GCC unroll 4
+    for (size_t s = 0; s < n_strips; s++) {
+        const uint8_t *at = b->packed + s * b->strip_size;
+        const vi word = vi_load(at);
+        __builtin_prefetch(at + FETCHED_AHEAD);
+#pragma GCC unroll 2
+        for (size_t i = 0; i < n_columns; i++) {
+            const vf number = number_of(word, i, type);
+#pragma GCC unroll 4
+            for (size_t r = 0; r < n_rows; r++) {
+                const vf x = vf_set1(b->x[r * b->x_stride + i]);
+                b->sums[s][r] = vf_fma(number, x, b->sums[s][r]);
+            }
+        }
+    }
+}
+
+SIMD_INLINE void rows_f32_beside(struct acc acc, const uint8_t *packed, size_t strip_size,
+                                 struct f32_rows x, size_t n, const enum dtype type,
+                                 const size_t n_strips, const size_t n_rows)
+{
+    const size_t columns = type == DTYPE_F32 ? 1 : 2; // of a word
+    for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
+        struct beside b = {.packed = packed + part * 4,
+                           .strip_size = strip_size,
+                           .x = x.data,
+                           .x_stride = x.stride};
+        float *to = acc.data + part;
+        for (size_t s = 0; s < n_strips; s++) {
+            for (size_t r = 0; r < n_rows; r++) {
+                const float *at = to + r * acc.stride + s * KERN_LANES;
+                b.sums[s][r] = acc.is_fresh ? vf_set1(0.0f) : vf_load(at);
+            }
+        }
+        for (size_t k = 0; k + columns <= n; k += columns) {
+            beside_add(&b, type, columns, n_strips, n_rows);
+            b.packed += KERN_LANES * 4;
+            b.x += columns;
+        }
+        if (n % columns != 0) {
+            beside_add(&b, type, 1, n_strips, n_rows);
+        }
+        for (size_t s = 0; s < n_strips; s++) {
+            for (size_t r = 0; r < n_rows; r++) {
+                vf_store(to + r * acc.stride + s * KERN_LANES, b.sums[s][r]);
+            }
+        }
+    }
+}
+
+SIMD_INLINE void rows_f32_type(struct acc acc, const uint8_t *packed, size_t strip_size,
+                               struct f32_rows x, size_t n_rows, size_t n, const enum dtype type,
+                               const size_t n_strips)
+{
+    while (n_rows > 0) {
+        size_t done = 1;
+        if (n_rows >= SHARED_ROWS) {
+            done = SHARED_ROWS;
+            rows_f32_beside(acc, packed, strip_size, x, n, type, n_strips, SHARED_ROWS);
+        } else if (SHARED_ROWS > 2 && n_rows >= 2) {
+            done = 2;
+            rows_f32_beside(acc, packed, strip_size, x, n, type, n_strips, 2);
+        } else {
+            rows_f32_beside(acc, packed, strip_size, x, n, type, n_strips, 1);
+        }
+        n_rows -= done;
+        x.data += done * x.stride;
+        acc.data += done * acc.stride;
+    }
+}
+
+SIMD_INLINE void rows_f32_of(struct acc acc, const uint8_t *packed, size_t strip_size,
+                             size_t n_strips, struct f32_rows x, size_t n_rows, size_t n,
+                             const enum dtype type)
+{
+    if (n_strips == KERN_F32_STRIPS) {
+        rows_f32_type(acc, packed, strip_size, x, n_rows, n, type, KERN_F32_STRIPS);
+    } else {
+        rows_f32_type(acc, packed, strip_size, x, n_rows, n, type, 1);
+    }
+}
+
+static void rows_f32(struct acc acc, const uint8_t *packed, size_t strip_size, size_t n_strips,
+                     struct f32_rows x, size_t n_rows, size_t n, enum dtype type)
+{
+    if (type == DTYPE_F32) {
+        rows_f32_of(acc, packed, strip_size, n_strips, x, n_rows, n, DTYPE_F32);
+    } else if (type == DTYPE_F16) {
+        rows_f32_of(acc, packed, strip_size, n_strips, x, n_rows, n, DTYPE_F16);
+    } else {
+        rows_f32_of(acc, packed, strip_size, n_strips, x, n_rows, n, DTYPE_BF16);
+    }
+}
+
 // ------------------------------------------------------------------------------------ int8
 
 // SIMD_LANES outputs of a panel.
@@ -247,6 +376,9 @@ void KERN_INIT_DOT(struct kern *k)
 {
     k->panel_rows = SIMD_ROWS_Q8;
     k->dot_f32 = dot_f32;
+    k->rows_f32[DTYPE_F32] = rows_f32;
+    k->rows_f32[DTYPE_F16] = rows_f32;
+    k->rows_f32[DTYPE_BF16] = rows_f32;
     k->dot_q8 = dot_q8;
     k->pack = pack;
 }
