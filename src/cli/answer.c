@@ -263,6 +263,8 @@ const char *answer_finish_reason(const struct answer *a)
         return "length";
     case CARAT_STOP_USER:
         return "interrupted";
+    case CARAT_STOP_LOOP:
+        return "loop";
     case CARAT_STOP_NONE:
     case CARAT_STOP_TURN:
     case CARAT_STOP_STRING:

@@ -222,6 +222,7 @@ static const char *finish_reason(enum carat_stop stop)
     case CARAT_STOP_NONE:
     case CARAT_STOP_STRING:
     case CARAT_STOP_USER:
+    case CARAT_STOP_LOOP:
         break;
     }
     return "none";
