@@ -10,6 +10,7 @@
 struct queue;
 struct recall;
 struct keys;
+struct stored;
 
 struct server {
     const struct serve_options *options;
@@ -17,9 +18,11 @@ struct server {
     struct carat_cache *cache;
     struct queue *queue;
     struct recall *recall;
+    struct stored *stored; // answers that clients refer to later (stored.h)
     struct keys *keys;
     struct http *http;
     struct metrics metrics;
+    atomic_bool is_draining; // it ends: nothing new is taken
     char model_id[256]; // what /v1/models calls the model
     int64_t started;    // Unix time
 };
@@ -34,6 +37,12 @@ struct route {
     bool is_open; // no key needed: /health, the page
 };
 extern const struct route routes[]; // ends with a row without path; in routes.c
+// The row for this request; NULL when there is none, and then *allowed (may be NULL) gets the
+// methods that the path has ("GET, HEAD, POST"), nothing when nobody knows the path.
+const struct route *route_find(const char *method, const char *path, struct buf *allowed);
+// The row with a dialect whose path is most like this one: clients that have lost their way expect
+// errors in that form. NULL: none is.
+const struct route *route_near(const char *path);
 
 extern const struct dialect dialect_openai_chat, dialect_openai_text, dialect_openai_embeddings,
     dialect_openai_responses, dialect_openai_transcriptions, dialect_anthropic,
