@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "server/fields.h"
 #include "server/openai.h"
 #include "server/server.h"
 
@@ -17,11 +18,6 @@ struct chat_state {
 };
 
 // ------------------------------------------------------------------------------ parse
-
-static bool is_given(const struct json_value *v)
-{
-    return json_kind(v) != JSON_ABSENT && json_kind(v) != JSON_NULL;
-}
 
 static int read_logprobs(struct call *call, const struct json_value *root, struct carat_error *err)
 {
@@ -73,7 +69,7 @@ static int read_image_tokens(const struct json_value *root, uint32_t *out, struc
     const struct json_value *options = json_get(root, "mm_processor_kwargs");
     size_t n = 0;
     int rc = ask_size(options, "max_soft_tokens", 1, 1120, &n, err);
-    bool is_allowed = !is_given(json_get(options, "max_soft_tokens"));
+    bool is_allowed = !field_is_given(json_get(options, "max_soft_tokens"));
     for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++) {
         is_allowed = is_allowed || n == allowed[i];
     }
@@ -117,7 +113,7 @@ static void write_token(const struct call *call, carat_token token, float logpro
     size_t size = 0;
     const char *bytes = carat_token_text(call->server->engine, token, &size);
     buf_adds(out, "{\"token\":");
-    openai_write_token(call, token, out);
+    field_write_token(call, token, out);
     buf_addf(out, ",\"logprob\":%.9g,\"bytes\":[",
              isfinite(logprob) ? (double)logprob : LOGPROB_LOWEST);
     for (size_t i = 0; bytes && i < size; i++) {

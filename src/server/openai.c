@@ -8,12 +8,11 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "server/fields.h"
 #include "server/server.h"
 
 #define PREFIX_MAX      200
 #define FIELD_SHOWN_MAX 200
-// What a seed of 0 stands for: in the sampler 0 means a random one.
-#define SEED_OF_ZERO 0x6361726174ull
 
 // ------------------------------------------------------------------------------ errors
 
@@ -102,11 +101,6 @@ void openai_error(int status, const struct carat_error *error, bool in_stream, s
 
 // ------------------------------------------------------------------------------ fields
 
-static bool is_given(const struct json_value *v)
-{
-    return json_kind(v) != JSON_ABSENT && json_kind(v) != JSON_NULL;
-}
-
 int openai_read_limit(const struct json_value *root, const char *key, size_t *out,
                       struct carat_error *err)
 {
@@ -126,24 +120,6 @@ static int read_top_k(struct call *call, const struct json_value *root, struct c
         return 0;
     }
     return ask_size(root, "top_k", 0, INT32_MAX, &call->ask.sampling.top_k, err);
-}
-
-static int read_seed(struct call *call, const struct json_value *root, struct carat_error *err)
-{
-    const struct json_value *v = json_get(root, "seed");
-    if (!is_given(v)) {
-        return 0;
-    }
-    int64_t n;
-    uint64_t seed;
-    if (json_i64(v, &n)) {
-        seed = (uint64_t)n;
-    } else if (!json_u64(v, &seed)) {
-        return fail(err, CARAT_E_ARGUMENT, "seed: expected a whole number of 64 bits, found %s",
-                    json_kind_name(json_kind(v)));
-    }
-    call->ask.sampling.seed = seed == 0 ? SEED_OF_ZERO : seed;
-    return 0;
 }
 
 static int read_bias(struct call *call, struct json_iter *it, struct carat_logit_bias *out,
@@ -176,7 +152,7 @@ static int read_bias(struct call *call, struct json_iter *it, struct carat_logit
 static int read_biases(struct call *call, const struct json_value *root, struct carat_error *err)
 {
     const struct json_value *v = json_get(root, "logit_bias");
-    if (!is_given(v)) {
+    if (!field_is_given(v)) {
         return 0;
     }
     if (json_kind(v) != JSON_OBJECT || json_count(v) > OPENAI_BIASES_MAX) {
@@ -223,31 +199,15 @@ static int read_sampling(struct call *call, const struct json_value *root, struc
         }
     }
     int rc = read_top_k(call, root, err);
-    rc = rc ? rc : read_seed(call, root, err);
+    rc = rc ? rc : field_seed(call, root, "seed", err);
     return rc ? rc : read_biases(call, root, err);
-}
-
-// An empty stop string stops nothing: some clients send one where they mean none.
-static int read_stops(struct call *call, const struct json_value *root, struct carat_error *err)
-{
-    struct ask *ask = &call->ask;
-    int rc = ask_strings(call, json_get(root, "stop"), "stop", OPENAI_STOPS_MAX, &ask->stops,
-                         &ask->n_stops, err);
-    size_t n = 0;
-    for (size_t i = 0; rc == 0 && i < ask->n_stops; i++) {
-        if (ask->stops[i][0] != '\0') {
-            ask->stops[n++] = ask->stops[i];
-        }
-    }
-    ask->n_stops = n;
-    return rc;
 }
 
 static int read_stream(struct call *call, const struct json_value *root, struct carat_error *err)
 {
     int rc = ask_bool(root, "stream", &call->ask.streams, err);
     const struct json_value *options = json_get(root, "stream_options");
-    if (rc || !is_given(options)) {
+    if (rc || !field_is_given(options)) {
         return rc;
     }
     if (json_kind(options) != JSON_OBJECT) {
@@ -285,6 +245,11 @@ static int set_schema(struct call *call, const struct json_value *schema, const 
     } else {
         return fail(err, CARAT_E_ARGUMENT, "%s: expected a JSON Schema object, found %s", key,
                     json_kind_name(json_kind(schema)));
+    }
+    size_t size_max = call->server->options->schema_size_max;
+    if (text && size_max > 0 && strlen(text) > size_max) {
+        return fail(err, CARAT_E_FULL, "%s: expected at most %zu bytes, found %zu", key, size_max,
+                    strlen(text));
     }
     call->ask.grammar.json_schema = text;
     call->ask.has_grammar = true;
@@ -331,7 +296,7 @@ static int read_structured(struct call *call, const struct json_value *root,
                            struct carat_error *err)
 {
     const struct json_value *options = json_get(root, "structured_outputs");
-    if (is_given(options) && json_kind(options) != JSON_OBJECT) {
+    if (field_is_given(options) && json_kind(options) != JSON_OBJECT) {
         return fail(err, CARAT_E_ARGUMENT, "structured_outputs: expected an object, found %s",
                     json_kind_name(json_kind(options)));
     }
@@ -350,13 +315,14 @@ static int read_structured(struct call *call, const struct json_value *root,
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         const struct json_value *v = json_get(rows[i].from, rows[i].key);
-        int rc = is_given(v) ? rows[i].set(call, v, rows[i].name, err) : 0;
+        int rc = field_is_given(v) ? rows[i].set(call, v, rows[i].name, err) : 0;
         if (rc) {
             return rc;
         }
     }
-    if (is_given(json_get(root, "grammar")) || is_given(json_get(root, "guided_grammar")) ||
-        is_given(json_get(options, "grammar"))) {
+    if (field_is_given(json_get(root, "grammar")) ||
+        field_is_given(json_get(root, "guided_grammar")) ||
+        field_is_given(json_get(options, "grammar"))) {
         return fail(err, CARAT_E_UNSUPPORTED,
                     "grammar: grammars are not read: expected response_format with a JSON Schema, "
                     "or structured_outputs with json, regex or choice");
@@ -368,7 +334,7 @@ int openai_read_format(struct call *call, const struct json_value *root, struct 
 {
     const struct json_value *format = json_get(root, "response_format");
     struct slice type = {0};
-    if (!is_given(format)) {
+    if (!field_is_given(format)) {
         return 0;
     }
     if (json_kind(format) != JSON_OBJECT) {
@@ -381,7 +347,7 @@ int openai_read_format(struct call *call, const struct json_value *root, struct 
     }
     if (slice_is(type, "json_object")) {
         const struct json_value *schema = json_get(format, "schema");
-        if (is_given(schema)) {
+        if (field_is_given(schema)) {
             return set_schema(call, schema, "response_format.schema", err);
         }
         rc = one_rule(call, "response_format", err);
@@ -405,14 +371,11 @@ int openai_read_common(struct call *call, const struct json_value *root, struct 
     struct ask *ask = &call->ask;
     ask->n_choices = 1;
     int rc = ask_string(root, "model", &model, err);
-    if (rc == 0 && model.size > 0) {
-        call->model = call_text(call, model, err);
-        rc = call->model ? 0 : CARAT_E_MEMORY;
-    }
+    rc = rc ? rc : field_model(call, model, err);
     rc = rc ? rc : read_stream(call, root, err);
     rc = rc ? rc : ask_size(root, "n", 1, CALL_CHOICES_MAX, &ask->n_choices, err);
     rc = rc ? rc : read_sampling(call, root, err);
-    rc = rc ? rc : read_stops(call, root, err);
+    rc = rc ? rc : field_stops(call, json_get(root, "stop"), "stop", err);
     rc = rc ? rc : ask_bool(root, "loop_guard", &ask->has_loop_guard, err);
     return rc ? rc : read_structured(call, root, err);
 }
@@ -615,13 +578,6 @@ void openai_write_timings(const struct call *call, struct buf *out)
              u->cached_tokens, n_read, u->prefill_s * 1e3, per_second(n_read, u->prefill_s),
              u->answer_tokens, u->decode_s * 1e3, per_second(n_decoded, u->decode_s),
              u->queue_s * 1e3);
-}
-
-void openai_write_token(const struct call *call, carat_token token, struct buf *out)
-{
-    size_t size = 0;
-    const char *text = carat_token_text(call->server->engine, token, &size);
-    buf_add_json(out, text ? text : "", text ? size : 0);
 }
 
 void openai_write_finish(const struct answer *answer, bool is_legacy, struct buf *out)

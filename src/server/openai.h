@@ -7,7 +7,6 @@
 #include "server/call.h"
 
 #define OPENAI_TOP_LOGPROBS_MAX 20
-#define OPENAI_STOPS_MAX        64
 #define OPENAI_BIASES_MAX       65536
 
 // Sampling, stop strings, number of choices, streaming, structured output by its extensions.
@@ -40,8 +39,6 @@ void openai_write_head(const struct call *call, const char *id_prefix, const cha
                        struct buf *out);
 void openai_write_usage(const struct call *call, struct buf *out);   // "usage":{...}
 void openai_write_timings(const struct call *call, struct buf *out); // "timings":{...}
-// "text" of a token as a JSON string.
-void openai_write_token(const struct call *call, carat_token token, struct buf *out);
 // "finish_reason":...,"stop_reason":..., and carat_finish where these two cannot say it.
 void openai_write_finish(const struct answer *answer, bool is_legacy, struct buf *out);
 void openai_error(int status, const struct carat_error *error, bool in_stream, struct buf *out);

@@ -5,17 +5,13 @@
 
 #include "base/error.h"
 #include "server/content.h"
+#include "server/fields.h"
 #include "server/openai.h"
 
 struct reader {
     struct content content;
     uint32_t image_tokens; // of pictures that do not say
 };
-
-static bool is_given(const struct json_value *v)
-{
-    return json_kind(v) != JSON_ABSENT && json_kind(v) != JSON_NULL;
-}
 
 static int expect_kind(const struct json_value *v, enum json_kind kind, const char *what,
                        struct carat_error *err)
@@ -38,7 +34,7 @@ static int read_detail(const struct json_value *object, uint32_t *tokens, struct
         {"140", 140}, {"280", 280}, {"560", 560},   {"1120", 1120},
     };
     const struct json_value *v = json_get(object, "detail");
-    if (!is_given(v)) {
+    if (!field_is_given(v)) {
         return 0;
     }
     struct slice name = json_kind(v) == JSON_NUMBER ? json_number_text(v) : json_string(v);
@@ -82,7 +78,7 @@ static int add_data(struct reader *r, enum carat_media_type type, const struct j
                     struct carat_error *err)
 {
     struct slice data = {0};
-    if (json_kind(v) != JSON_OBJECT || is_given(json_get(v, "url"))) {
+    if (json_kind(v) != JSON_OBJECT || field_is_given(json_get(v, "url"))) {
         return add_url(r, type, v, err);
     }
     int rc = ask_string(v, "data", &data, err);
@@ -108,7 +104,7 @@ static int add_file(struct reader *r, const struct json_value *v, struct carat_e
         return rc;
     }
     if (data.size == 0) {
-        return is_given(json_get(v, "file_id"))
+        return field_is_given(json_get(v, "file_id"))
                    ? fail(err, CARAT_E_UNSUPPORTED,
                           "file_id: files are not kept here: send the file itself, as file_data")
                    : fail(err, CARAT_E_ARGUMENT,
@@ -181,7 +177,7 @@ static int add_part(struct reader *r, const struct json_value *part, struct cara
 // A string, a list of parts, or nothing.
 static int read_content(struct reader *r, const struct json_value *v, struct carat_error *err)
 {
-    if (!is_given(v)) {
+    if (!field_is_given(v)) {
         return 0;
     }
     if (json_kind(v) == JSON_STRING) {
@@ -218,10 +214,10 @@ static int add_call(struct reader *r, struct slice id, const struct json_value *
     const char *arguments = NULL;
     if (json_kind(v) == JSON_STRING) {
         arguments = call_text(r->content.call, json_string(v), err);
-    } else if (is_given(v)) {
+    } else if (field_is_given(v)) {
         arguments = call_json(r->content.call, v, err);
     }
-    if (is_given(v) && !arguments) {
+    if (field_is_given(v) && !arguments) {
         return CARAT_E_MEMORY;
     }
     return content_call(&r->content, id, name, arguments, err);
@@ -229,7 +225,7 @@ static int add_call(struct reader *r, struct slice id, const struct json_value *
 
 static int read_calls(struct reader *r, const struct json_value *v, struct carat_error *err)
 {
-    if (!is_given(v)) {
+    if (!field_is_given(v)) {
         return 0;
     }
     int rc = expect_kind(v, JSON_ARRAY, "a list of calls", err);
@@ -264,7 +260,7 @@ static int read_assistant(struct reader *r, const struct json_value *message,
     rc = rc ? rc : read_content(r, json_get(message, "content"), err);
     rc = rc ? rc : read_calls(r, json_get(message, "tool_calls"), err);
     const struct json_value *legacy = json_get(message, "function_call");
-    if (rc == 0 && is_given(legacy)) {
+    if (rc == 0 && field_is_given(legacy)) {
         rc = openai_in(add_call(r, (struct slice){0}, legacy, err), err, "function_call");
     }
     return rc;

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "server/content.h"
+#include "server/fields.h"
 #include "server/note.h"
 #include "server/openai.h"
 
@@ -13,11 +14,6 @@ struct choice {
     struct slice name;                // of the one to call; empty: any
     const struct json_value *allowed; // a list of tools: only these; NULL: all
 };
-
-static bool is_given(const struct json_value *v)
-{
-    return json_kind(v) != JSON_ABSENT && json_kind(v) != JSON_NULL;
-}
 
 static int add_function(struct tool_list *list, const struct json_value *function,
                         struct carat_error *err)
@@ -36,7 +32,7 @@ static int add_function(struct tool_list *list, const struct json_value *functio
 static int read_list(struct call *call, struct tool_list *list, const struct json_value *tools,
                      const char *key, bool is_legacy, struct carat_error *err)
 {
-    if (!is_given(tools)) {
+    if (!field_is_given(tools)) {
         return 0;
     }
     if (json_kind(tools) != JSON_ARRAY) {
@@ -103,7 +99,8 @@ static int read_allowed(struct choice *choice, const struct json_value *v, struc
 static int read_choice(struct choice *choice, const struct json_value *v, const char *key,
                        struct carat_error *err)
 {
-    if (!is_given(v) || (json_kind(v) == JSON_STRING && read_mode(json_string(v), &choice->how))) {
+    if (!field_is_given(v) ||
+        (json_kind(v) == JSON_STRING && read_mode(json_string(v), &choice->how))) {
         return 0;
     }
     struct slice type = json_string(json_get(v, "type"));
@@ -173,7 +170,7 @@ int openai_read_tools(struct call *call, const struct json_value *root, bool *is
     struct choice choice = {0};
     bool is_parallel = true;
     const struct json_value *tools = json_get(root, "tools");
-    bool is_old = !is_given(tools) && is_given(json_get(root, "functions"));
+    bool is_old = !field_is_given(tools) && field_is_given(json_get(root, "functions"));
     const char *key = is_old ? "function_call" : "tool_choice";
     tools = is_old ? json_get(root, "functions") : tools;
     int rc = read_list(call, &list, tools, is_old ? "functions" : "tools", is_old, err);
