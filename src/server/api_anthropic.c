@@ -7,38 +7,8 @@
 
 #include "base/error.h"
 #include "server/content.h"
+#include "server/fields.h"
 #include "server/note.h"
-
-#define STOPS_MAX  64
-#define TOKENS_MAX ((size_t)1 << 31)
-
-static int refuse_kind(const char *key, const char *expected, const struct json_value *found,
-                       struct carat_error *err)
-{
-    return fail(err, CARAT_E_ARGUMENT, "%s: expected %s, found %s", key, expected,
-                json_kind_name(json_kind(found)));
-}
-
-static int read_string(const struct json_value *object, const char *key, struct slice *out,
-                       struct carat_error *err)
-{
-    const struct json_value *v = json_get(object, key);
-    if (json_kind(v) != JSON_STRING) {
-        return refuse_kind(key, "a string", v, err);
-    }
-    *out = json_string(v);
-    return 0;
-}
-
-static int read_object(const struct json_value *object, const char *key,
-                       const struct json_value **out, struct carat_error *err)
-{
-    *out = json_get(object, key);
-    if (json_kind(*out) != JSON_OBJECT) {
-        return refuse_kind(key, "an object", *out, err);
-    }
-    return 0;
-}
 
 // ---------------------------------------------------------------------------------- blocks
 
@@ -46,7 +16,7 @@ static int read_text_block(struct content *c, const struct json_value *block,
                            struct carat_error *err)
 {
     struct slice text;
-    int rc = read_string(block, "text", &text, err);
+    int rc = field_string(block, "text", &text, err);
     return rc ? rc : content_text(c, text, err);
 }
 
@@ -54,22 +24,22 @@ static int read_image(struct content *c, const struct json_value *block, struct 
 {
     const struct json_value *source;
     struct slice type, data;
-    int rc = read_object(block, "source", &source, err);
-    rc = rc ? rc : read_string(source, "type", &type, err);
+    int rc = field_object(block, "source", &source, err);
+    rc = rc ? rc : field_string(source, "type", &type, err);
     if (rc) {
         return rc;
     }
     if (slice_is(type, "base64")) {
-        rc = read_string(source, "data", &data, err);
+        rc = field_string(source, "data", &data, err);
         rc = rc ? rc : content_media_base64(c, CARAT_MEDIA_IMAGE, data, 0, err);
     } else if (slice_is(type, "url")) {
-        rc = read_string(source, "url", &data, err);
+        rc = field_string(source, "url", &data, err);
         rc = rc ? rc : content_media_url(c, CARAT_MEDIA_IMAGE, data, 0, err);
     } else {
         return fail(err, CARAT_E_UNSUPPORTED,
                     "source.type: expected \"base64\" or \"url\", found \"%.*s\": files are not "
                     "kept here, send the picture in the request",
-                    (int)(type.size < 40 ? type.size : 40), type.data);
+                    (int)(type.size < FIELDS_SHOWN ? type.size : FIELDS_SHOWN), type.data);
     }
     return content_at(rc, err, "source");
 }
@@ -98,7 +68,7 @@ static int read_simple_content(struct content *c, const struct json_value *v,
         return content_text(c, json_string(v), err);
     }
     if (json_kind(v) != JSON_ARRAY) {
-        return refuse_kind("content", "a string or a list of blocks", v, err);
+        return field_refuse("content", "a string or a list of blocks", v, err);
     }
     size_t i = 0;
     for (struct json_iter it = json_iter(v); json_next(&it); i++) {
@@ -117,21 +87,21 @@ static int read_document(struct content *c, const struct json_value *block, stru
     static const char *const lines[] = {"title", "context", NULL};
     const struct json_value *source;
     struct slice type, data, media_type = {0};
-    int rc = read_object(block, "source", &source, err);
-    rc = rc ? rc : read_string(source, "type", &type, err);
+    int rc = field_object(block, "source", &source, err);
+    rc = rc ? rc : field_string(source, "type", &type, err);
     rc = rc ? rc : ask_string(source, "media_type", &media_type, err);
     rc = rc ? rc : add_lines(c, block, lines, err);
     if (rc) {
         return rc;
     }
     if (slice_is(type, "text")) {
-        rc = read_string(source, "data", &data, err);
+        rc = field_string(source, "data", &data, err);
         rc = rc ? rc : content_text(c, data, err);
     } else if (slice_is(type, "base64")) {
-        rc = read_string(source, "data", &data, err);
+        rc = field_string(source, "data", &data, err);
         rc = rc ? rc : content_file_base64(c, data, media_type, (struct slice){0}, 0, err);
     } else if (slice_is(type, "url")) {
-        rc = read_string(source, "url", &data, err);
+        rc = field_string(source, "url", &data, err);
         rc = rc ? rc : content_file_url(c, data, media_type, (struct slice){0}, 0, err);
     } else if (slice_is(type, "content")) {
         rc = read_simple_content(c, json_get(source, "content"), err);
@@ -139,7 +109,7 @@ static int read_document(struct content *c, const struct json_value *block, stru
         return fail(err, CARAT_E_UNSUPPORTED,
                     "source.type: expected \"text\", \"base64\", \"url\" or \"content\", found "
                     "\"%.*s\": files are not kept here, send the document in the request",
-                    (int)(type.size < 40 ? type.size : 40), type.data);
+                    (int)(type.size < FIELDS_SHOWN ? type.size : FIELDS_SHOWN), type.data);
     }
     return content_at(rc, err, "source");
 }
@@ -155,7 +125,7 @@ static int read_search_result(struct content *c, const struct json_value *block,
 static int read_thinking(struct content *c, const struct json_value *block, struct carat_error *err)
 {
     struct slice text = {0}, signature = {0};
-    int rc = read_string(block, "thinking", &text, err);
+    int rc = field_string(block, "thinking", &text, err);
     rc = rc ? rc : ask_string(block, "signature", &signature, err);
     if (rc || text.size) {
         return rc ? rc : content_reasoning(c, text, err);
@@ -173,7 +143,7 @@ static int read_tool_id(struct content *c, const struct json_value *block, const
                         struct slice *out, struct carat_error *err)
 {
     struct slice id;
-    int rc = read_string(block, key, &id, err);
+    int rc = field_string(block, key, &id, err);
     if (rc || !slice_starts(id, "toolu_")) {
         *out = id;
         return rc;
@@ -193,12 +163,12 @@ static int read_tool_use(struct content *c, const struct json_value *block, stru
     struct slice id, name;
     const struct json_value *input = json_get(block, "input");
     int rc = read_tool_id(c, block, "id", &id, err);
-    rc = rc ? rc : read_string(block, "name", &name, err);
+    rc = rc ? rc : field_string(block, "name", &name, err);
     if (rc) {
         return rc;
     }
     if (json_kind(input) != JSON_OBJECT) {
-        return refuse_kind("input", "an object", input, err);
+        return field_refuse("input", "an object", input, err);
     }
     const char *arguments = call_json(c->call, input, err);
     return arguments ? content_call(c, id, name, arguments, err) : CARAT_E_MEMORY;
@@ -224,7 +194,7 @@ static int read_block(struct content *c, const struct json_value *block, struct 
                       struct carat_error *err)
 {
     struct slice type;
-    int rc = read_string(block, "type", &type, err);
+    int rc = field_string(block, "type", &type, err);
     if (rc) {
         return rc;
     }
@@ -248,13 +218,13 @@ static int read_block(struct content *c, const struct json_value *block, struct 
         return read_tool_use(c, block, err);
     }
     if (is_server_block(type)) {
-        ask_note(c->call, "ignored a block of type %.*s", (int)(type.size < 40 ? type.size : 40),
-                 type.data);
+        ask_note(c->call, "ignored a block of type %.*s",
+                 (int)(type.size < FIELDS_SHOWN ? type.size : FIELDS_SHOWN), type.data);
         return 0;
     }
     return fail(err, CARAT_E_ARGUMENT, "type: \"%.*s\" is no block that a message of role %.*s has",
-                (int)(type.size < 40 ? type.size : 40), type.data,
-                (int)(role.size < 40 ? role.size : 40), role.data);
+                (int)(type.size < FIELDS_SHOWN ? type.size : FIELDS_SHOWN), type.data,
+                (int)(role.size < FIELDS_SHOWN ? role.size : FIELDS_SHOWN), role.data);
 }
 
 // ---------------------------------------------------------------------------------- messages
@@ -270,14 +240,14 @@ static int read_result_content(struct content *c, const struct json_value *v, bo
             return rc;
         }
     }
-    if (json_kind(v) == JSON_ABSENT || json_kind(v) == JSON_NULL) {
+    if (!field_is_given(v)) {
         return content_text(c, slice_of(""), err);
     }
     if (json_kind(v) == JSON_STRING) {
         return content_text(c, json_string(v), err);
     }
     if (json_kind(v) != JSON_ARRAY) {
-        return refuse_kind("content", "a string or a list of blocks", v, err);
+        return field_refuse("content", "a string or a list of blocks", v, err);
     }
     content_is_list(c);
     size_t i = 0;
@@ -375,15 +345,15 @@ static int read_message(struct content *c, struct turn *turn, const struct json_
 {
     struct slice role;
     if (json_kind(message) != JSON_OBJECT) {
-        return content_at(refuse_kind("message", "an object", message, err), err, "messages[%zu]",
+        return content_at(field_refuse("message", "an object", message, err), err, "messages[%zu]",
                           i);
     }
-    int rc = read_string(message, "role", &role, err);
+    int rc = field_string(message, "role", &role, err);
     if (!rc && !slice_is(role, "user") && !slice_is(role, "assistant") &&
         !slice_is(role, "system")) {
         rc = fail(err, CARAT_E_ARGUMENT,
                   "role: expected \"user\", \"assistant\" or \"system\", found \"%.*s\"",
-                  (int)(role.size < 40 ? role.size : 40), role.data);
+                  (int)(role.size < FIELDS_SHOWN ? role.size : FIELDS_SHOWN), role.data);
     }
     if (rc) {
         return content_at(rc, err, "messages[%zu]", i);
@@ -393,7 +363,7 @@ static int read_message(struct content *c, struct turn *turn, const struct json_
         return read_blocks(c, turn, v, role, i, err);
     }
     if (json_kind(v) != JSON_STRING) {
-        return content_at(refuse_kind("content", "a string or a list of blocks", v, err), err,
+        return content_at(field_refuse("content", "a string or a list of blocks", v, err), err,
                           "messages[%zu]", i);
     }
     rc = open_message(c, turn, role, err);
@@ -414,11 +384,11 @@ static bool continues(const struct carat_chat *chat)
 // every request new from its first words on.
 static int read_system(struct content *c, const struct json_value *v, struct carat_error *err)
 {
-    if (json_kind(v) == JSON_ABSENT || json_kind(v) == JSON_NULL) {
+    if (!field_is_given(v)) {
         return 0;
     }
     if (json_kind(v) != JSON_STRING && json_kind(v) != JSON_ARRAY) {
-        return refuse_kind("system", "a string or a list of text blocks", v, err);
+        return field_refuse("system", "a string or a list of text blocks", v, err);
     }
     struct buf text = {0};
     int rc = 0;
@@ -429,7 +399,7 @@ static int read_system(struct content *c, const struct json_value *v, struct car
     for (struct json_iter it = json_iter(json_kind(v) == JSON_ARRAY ? v : NULL);
          !rc && json_next(&it); i++) {
         struct slice block;
-        rc = content_at(read_string(it.value, "text", &block, err), err, "system[%zu]", i);
+        rc = content_at(field_string(it.value, "text", &block, err), err, "system[%zu]", i);
         if (!rc && block.size && !slice_starts(block, "x-anthropic-billing-header:")) {
             buf_adds(&text, text.size ? "\n\n" : "");
             buf_add_slice(&text, block);
@@ -450,7 +420,7 @@ static int read_chat(struct call *call, const struct json_value *root, struct ca
     struct turn turn = {0};
     const struct json_value *messages = json_get(root, "messages");
     if (json_kind(messages) != JSON_ARRAY || !json_count(messages)) {
-        return refuse_kind("messages", "a list with at least one message", messages, err);
+        return field_refuse("messages", "a list with at least one message", messages, err);
     }
     int rc = read_system(&c, json_get(root, "system"), err);
     size_t i = 0;
@@ -474,13 +444,13 @@ static int read_tool(struct call *call, struct tool_list *list, const struct jso
         return rc;
     }
     if (type.size && !slice_is(type, "custom")) {
-        ask_note(call, "ignored a tool of type %.*s", (int)(type.size < 40 ? type.size : 40),
-                 type.data);
+        ask_note(call, "ignored a tool of type %.*s",
+                 (int)(type.size < FIELDS_SHOWN ? type.size : FIELDS_SHOWN), type.data);
         return 0;
     }
     const struct json_value *schema;
-    rc = read_string(tool, "name", &name, err);
-    rc = rc ? rc : read_object(tool, "input_schema", &schema, err);
+    rc = field_string(tool, "name", &name, err);
+    rc = rc ? rc : field_object(tool, "input_schema", &schema, err);
     return rc ? rc : tool_list_add(list, name, description, schema, err);
 }
 
@@ -490,10 +460,10 @@ static int read_tool_choice(struct call *call, struct tool_list *list, const str
     enum carat_tool_choice choice = CARAT_TOOLS_AUTO;
     struct slice type = slice_of("auto"), name = {0};
     bool is_single = false;
-    if (json_kind(v) != JSON_ABSENT && json_kind(v) != JSON_NULL) {
-        int rc = read_string(v, "type", &type, err);
+    if (field_is_given(v)) {
+        int rc = field_string(v, "type", &type, err);
         rc = rc ? rc : ask_bool(v, "disable_parallel_tool_use", &is_single, err);
-        rc = !rc && slice_is(type, "tool") ? read_string(v, "name", &name, err) : rc;
+        rc = !rc && slice_is(type, "tool") ? field_string(v, "name", &name, err) : rc;
         if (rc) {
             return content_at(rc, err, "tool_choice");
         }
@@ -506,7 +476,7 @@ static int read_tool_choice(struct call *call, struct tool_list *list, const str
         return fail(err, CARAT_E_ARGUMENT,
                     "tool_choice.type: expected \"auto\", \"any\", \"tool\" or \"none\", found "
                     "\"%.*s\"",
-                    (int)(type.size < 40 ? type.size : 40), type.data);
+                    (int)(type.size < FIELDS_SHOWN ? type.size : FIELDS_SHOWN), type.data);
     }
     return tool_list_finish(list, call, choice, name, is_single, err);
 }
@@ -517,7 +487,7 @@ static int read_tools(struct call *call, const struct json_value *root, struct c
     const struct json_value *tools = json_get(root, "tools");
     enum json_kind kind = json_kind(tools);
     if (kind != JSON_ABSENT && kind != JSON_NULL && kind != JSON_ARRAY) {
-        return refuse_kind("tools", "a list", tools, err);
+        return field_refuse("tools", "a list", tools, err);
     }
     int rc = 0;
     size_t i = 0;
@@ -535,10 +505,10 @@ static int read_thinks(struct call *call, const struct json_value *v, struct car
 {
     struct anthropic *state = call->state;
     struct slice type, display = {0};
-    if (json_kind(v) == JSON_ABSENT || json_kind(v) == JSON_NULL) {
+    if (!field_is_given(v)) {
         return 0;
     }
-    int rc = read_string(v, "type", &type, err);
+    int rc = field_string(v, "type", &type, err);
     rc = rc ? rc : ask_string(v, "display", &display, err);
     if (rc) {
         return rc;
@@ -550,10 +520,10 @@ static int read_thinks(struct call *call, const struct json_value *v, struct car
     if (!slice_is(type, "enabled") && !slice_is(type, "adaptive")) {
         return fail(err, CARAT_E_ARGUMENT,
                     "type: expected \"enabled\", \"adaptive\" or \"disabled\", found \"%.*s\"",
-                    (int)(type.size < 40 ? type.size : 40), type.data);
+                    (int)(type.size < FIELDS_SHOWN ? type.size : FIELDS_SHOWN), type.data);
     }
     call->ask.chat.thinks = true;
-    return ask_size(v, "budget_tokens", 1, TOKENS_MAX, &call->ask.thought_tokens_max, err);
+    return ask_size(v, "budget_tokens", 1, FIELDS_TOKENS_MAX, &call->ask.thought_tokens_max, err);
 }
 
 // What the answer must be: output_config.format, or output_format as it was called before.
@@ -561,38 +531,31 @@ static int read_format(struct call *call, const struct json_value *v, struct car
 {
     struct slice type;
     const struct json_value *schema;
-    if (json_kind(v) == JSON_ABSENT || json_kind(v) == JSON_NULL) {
+    if (!field_is_given(v)) {
         return 0;
     }
-    int rc = read_string(v, "type", &type, err);
+    int rc = field_string(v, "type", &type, err);
     if (!rc && !slice_is(type, "json_schema")) {
         rc = fail(err, CARAT_E_UNSUPPORTED, "type: expected \"json_schema\", found \"%.*s\"",
-                  (int)(type.size < 40 ? type.size : 40), type.data);
+                  (int)(type.size < FIELDS_SHOWN ? type.size : FIELDS_SHOWN), type.data);
     }
-    rc = rc ? rc : read_object(v, "schema", &schema, err);
-    if (rc) {
-        return rc;
-    }
-    call->ask.grammar.json_schema = call_json(call, schema, err);
-    call->ask.has_grammar = true;
-    return call->ask.grammar.json_schema ? 0 : CARAT_E_MEMORY;
+    rc = rc ? rc : field_object(v, "schema", &schema, err);
+    return rc ? rc : field_schema(call, schema, err);
 }
 
 static int read_sampling(struct call *call, const struct json_value *root, struct carat_error *err)
 {
     struct ask *ask = &call->ask;
     struct anthropic *state = call->state;
-    size_t tokens_max = TOKENS_MAX;
-    int rc = ask_size(root, "max_tokens", 0, TOKENS_MAX, &tokens_max, err);
+    size_t tokens_max = FIELDS_TOKENS_MAX;
+    int rc = ask_size(root, "max_tokens", 0, FIELDS_TOKENS_MAX, &tokens_max, err);
     rc = rc ? rc : ask_float(root, "temperature", 0, 2, &ask->sampling.temperature, err);
     rc = rc ? rc : ask_float(root, "top_p", 0, 1, &ask->sampling.top_p, err);
-    rc = rc ? rc : ask_size(root, "top_k", 0, TOKENS_MAX, &ask->sampling.top_k, err);
+    rc = rc ? rc : ask_size(root, "top_k", 0, FIELDS_TOKENS_MAX, &ask->sampling.top_k, err);
     rc = rc ? rc : ask_bool(root, "stream", &ask->streams, err);
-    rc = rc ? rc
-            : ask_strings(call, json_get(root, "stop_sequences"), "stop_sequences", STOPS_MAX,
-                          &ask->stops, &ask->n_stops, err);
+    rc = rc ? rc : field_stops(call, json_get(root, "stop_sequences"), "stop_sequences", err);
     state->is_warming = tokens_max == 0;
-    ask->tokens_max = tokens_max == TOKENS_MAX ? 0 : tokens_max + (tokens_max == 0);
+    ask->tokens_max = tokens_max == FIELDS_TOKENS_MAX ? 0 : tokens_max + (tokens_max == 0);
     return rc;
 }
 
@@ -622,11 +585,7 @@ static int parse(struct call *call, enum ask_kind kind, struct carat_error *err)
         rc = content_at(read_format(call, json_get(root, "output_format"), err), err,
                         "output_format");
     }
-    if (!rc && model.size) {
-        call->model = call_text(call, model, err);
-        rc = call->model ? 0 : CARAT_E_MEMORY;
-    }
-    return rc;
+    return rc ? rc : field_model(call, model, err);
 }
 
 static int parse_message(struct call *call, struct carat_error *err)
