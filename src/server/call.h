@@ -19,6 +19,7 @@
 
 #define CALL_CHOICES_MAX 16
 #define CALL_PROMPTS_MAX 64
+#define CALL_CHATS_MAX   512
 
 struct call;
 struct server;
@@ -34,8 +35,10 @@ enum ask_kind {
 // the call's arena or lives as long (struct call below).
 struct ask {
     enum ask_kind kind;
-    struct carat_chat chat; // ASK_CHAT
-    struct slice *texts;    // ASK_TEXT, ASK_EMBEDDING [n_texts]: each is a prompt of its own
+    struct carat_chat chat;         // ASK_CHAT
+    const struct carat_chat *chats; // instead of it: each is a prompt of its own [n_chats]
+    size_t n_chats;
+    struct slice *texts; // ASK_TEXT, ASK_EMBEDDING [n_texts]: each is a prompt of its own
     size_t n_texts;
     const carat_token *const *text_tokens; // instead of texts: prompts as tokens [n_texts]
     const size_t *n_text_tokens;

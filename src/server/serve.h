@@ -12,6 +12,8 @@ struct serve_options {
     struct carat_session_options session; // of every slot
     struct carat_sampling sampling;       // defaults of requests
     const char *model_id;                 // NULL: the model's name
+    const char *transcription_prompt;     // what is asked of the model with a sound whose words are
+                                          // wanted; NULL: Gemma's own (docs/api-transcriptions.md)
 
     const char *host; // 127.0.0.1
     uint16_t port;    // 11435; 0: any

@@ -40,7 +40,8 @@ static int make_prompt(struct work *w, size_t i, struct carat_error *err)
         return carat_prompt_from_text(&w->prompts[i], engine, ask->texts[i].data,
                                       ask->texts[i].size, 0, err);
     }
-    return carat_prompt_from_chat(&w->prompts[i], engine, &ask->chat, err);
+    return carat_prompt_from_chat(&w->prompts[i], engine,
+                                  ask->n_chats > 0 ? &ask->chats[i] : &ask->chat, err);
 }
 
 // A prompt that cannot be answered is refused before anything is evaluated.
@@ -68,11 +69,13 @@ static int check_length(struct work *w, size_t i, struct carat_error *err)
 static int make_prompts(struct work *w, struct carat_error *err)
 {
     struct call *call = &w->call;
-    bool has_texts = call->ask.kind != ASK_CHAT && call->ask.n_texts > 0;
-    size_t n = has_texts ? call->ask.n_texts : 1;
-    if (n > CALL_PROMPTS_MAX) {
-        return fail(err, CARAT_E_ARGUMENT, "expected at most %d texts in one request, found %zu",
-                    CALL_PROMPTS_MAX, n);
+    const struct ask *ask = &call->ask;
+    bool has_texts = ask->kind != ASK_CHAT && ask->n_texts > 0;
+    size_t n = has_texts ? ask->n_texts : ask->n_chats > 0 ? ask->n_chats : 1;
+    size_t n_max = has_texts ? CALL_PROMPTS_MAX : CALL_CHATS_MAX;
+    if (n > n_max) {
+        return fail(err, CARAT_E_ARGUMENT, "expected at most %zu texts in one request, found %zu",
+                    n_max, n);
     }
     w->prompts = call_take(call, n * sizeof(*w->prompts), err);
     int rc = w->prompts ? 0 : CARAT_E_MEMORY;
