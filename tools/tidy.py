@@ -10,7 +10,8 @@ import sys
 ROOMS = ["base", "formats", "compute", "model", "engine", "chat", "media"]
 # Rooms on one step of the line: they do not know each other.
 STRANGERS = {("chat", "media"), ("media", "chat")}
-CLI_SEES = {"base", "formats", "cli"}
+# Rooms that see what a stranger's program would, and what they need besides.
+SEES = {"server": {"base", "formats", "server"}, "cli": {"base", "formats", "server", "cli"}}
 LINES_MAX = 1000
 
 # A header (a regular expression) and the files (prefixes) that may include it.
@@ -20,9 +21,14 @@ DOORS = [
     (r"histedit\.h|editline/.*|readline/.*", ["src/cli/line_edit_libedit.c"]),
     (r"(imm|x86|[a-z]mm)intrin\.h|cpuid\.h|arm_(neon|sve)\.h|sys/auxv\.h|asm/hwcap\.h",
      ["src/compute/cpu/"]),
-    (r"pthread\.h", ["src/base/pool.c", "src/engine/"]),
+    (r"pthread\.h", ["src/base/pool.c", "src/engine/", "src/server/"]),
+    (r"microhttpd\.h", ["src/server/http"]),
+    (r"gnutls/.*", ["src/server/http"]),
+    (r"curl/.*", ["src/server/fetch.c"]),
+    (r"sys/socket\.h|netinet/.*|arpa/.*|netdb\.h", ["src/server/http", "src/server/fetch.c"]),
     (r"signal\.h", ["src/base/os.c", "src/base/pool.c", "src/cli/line_edit_libedit.c"]),
-    (r"unistd\.h|fcntl\.h|dirent\.h|dlfcn\.h|sched\.h|poll\.h|termios\.h|sys/.*|mach.*|windows\.h",
+    (r"poll\.h|unistd\.h", ["src/base/os", "src/server/http"]),
+    (r"fcntl\.h|dirent\.h|dlfcn\.h|sched\.h|termios\.h|sys/(?!socket).*|mach.*|windows\.h",
      ["src/base/os", "src/compute/cpu/cpu_flags.c"]),
 ]
 
@@ -90,9 +96,11 @@ def check_include(path, line, name, is_ours):
         report(path, line, f"includes the source file {name}")
     if is_ours and room and "/" in name:
         other = name.split("/")[0]
-        if other == "cli" or other in ROOMS:
-            if room == "cli":
-                allowed = other in CLI_SEES
+        if other in SEES or other in ROOMS:
+            if room in SEES:
+                allowed = other in SEES[room]
+            elif other in SEES:
+                allowed = False
             else:
                 allowed = (other in ROOMS[:ROOMS.index(room) + 1]
                            and (room, other) not in STRANGERS)

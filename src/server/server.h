@@ -23,8 +23,8 @@ struct server {
     struct http *http;
     struct metrics metrics;
     atomic_bool is_draining; // it ends: nothing new is taken
-    char model_id[256]; // what /v1/models calls the model
-    int64_t started;    // Unix time
+    char model_id[256];      // what /v1/models calls the model
+    int64_t started;         // Unix time
 };
 
 // A row in routes[]: exact paths, or a prefix that ends with '*'.

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+// Answers: any thread fills them, the polling thread sends them. While there is nothing to send the
+// connection is suspended, and the library does not look at it.
+//
+// The lock of a reply is taken inside the library's callbacks and around MHD_resume_connection,
+// which only raises a flag there; nothing else is called with it held.
+
+// POLLRDHUP.
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE
+#endif
+
+#include "server/http_parts.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/error.h"
+#include "base/os.h"
+
+#define STATUS_GONE    499 // for the log: the client went before its answer was there
+#define READER_BLOCK   4096
+#define ANSWER_SECONDS 60.0    // in which a finished answer has to be taken,
+#define ANSWER_RATE    16000.0 // and for each so many bytes a second more
+
+// Closing the writing side means that nothing more is asked for: poll tells that apart from
+// requests that wait. macOS tells of both sides at once.
+#if defined(POLLRDHUP)
+#define POLL_GONE (POLLRDHUP | POLLHUP | POLLERR)
+#else
+#define POLL_GONE (POLLHUP | POLLERR)
+#endif
+
+struct http_reply *http_reply_new(struct http *h, struct MHD_Connection *connection)
+{
+    struct http_reply *r = mem_new(sizeof(*r), NULL);
+    if (!r) {
+        return NULL;
+    }
+    if (pthread_mutex_init(&r->lock, NULL) != 0) {
+        mem_free(r);
+        return NULL;
+    }
+    r->http = h;
+    r->connection = connection;
+    r->started = os_seconds();
+    r->out.max = HTTP_PENDING_MAX;
+    atomic_init(&r->n_owners, 2);
+    atomic_fetch_add(&h->n_owners, 1);
+    pthread_mutex_lock(&h->lock);
+    r->next = h->replies;
+    if (r->next) {
+        r->next->previous = r;
+    }
+    h->replies = r;
+    pthread_mutex_unlock(&h->lock);
+    return r;
+}
+
+static void reply_unlink(struct http_reply *r)
+{
+    struct http *h = r->http;
+    pthread_mutex_lock(&h->lock);
+    if (r->previous) {
+        r->previous->next = r->next;
+    } else {
+        h->replies = r->next;
+    }
+    if (r->next) {
+        r->next->previous = r->previous;
+    }
+    pthread_cond_broadcast(&h->changed);
+    pthread_mutex_unlock(&h->lock);
+}
+
+static void reply_tell(struct http_reply *r)
+{
+    struct http *h = r->http;
+    pthread_mutex_lock(&h->lock);
+    void (*done)(void *, const struct http_request *, int, uint64_t, double) =
+        h->is_over ? NULL : h->options.done;
+    pthread_mutex_unlock(&h->lock);
+    if (done) {
+        done(h->options.user, &r->request, r->is_gone ? STATUS_GONE : r->status, r->n_bytes,
+             os_seconds() - r->started);
+    }
+}
+
+void http_reply_release(struct http_reply *r, int n_owners)
+{
+    if (atomic_fetch_sub(&r->n_owners, n_owners) != n_owners) {
+        return;
+    }
+    struct http *h = r->http;
+    reply_tell(r);
+    if (r->response) {
+        MHD_destroy_response(r->response);
+    }
+    atomic_fetch_sub(&h->body_bytes, r->body.capacity);
+    buf_release(&r->body);
+    buf_release(&r->out);
+    arena_release(&r->arena);
+    pthread_mutex_destroy(&r->lock);
+    reply_unlink(r);
+    mem_free(r);
+    http_release(h);
+}
+
+/* -------------------------------------------------------------------------------- headers */
+
+static void add_header(struct MHD_Response *response, const char *name, const char *value)
+{
+    if (value && *value) {
+        MHD_add_response_header(response, name, value); // fails only without memory
+    }
+}
+
+static void add_headers(struct http_reply *r, struct MHD_Response *response,
+                        const char *content_type, http_headers headers)
+{
+    const struct http_request *q = &r->request;
+    add_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+    add_header(response, "X-Request-Id", q->id);
+    add_header(response, "traceparent", q->traceparent);
+    add_header(response, "X-Content-Type-Options", "nosniff");
+    if (q->allow_origin) {
+        add_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_ORIGIN, q->allow_origin);
+        add_header(response, MHD_HTTP_HEADER_VARY, "Origin");
+        add_header(response, "Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+    }
+    bool has_caching = false;
+    for (size_t i = 0; headers && headers[i]; i += 2) {
+        add_header(response, headers[i], headers[i + 1]);
+        has_caching = has_caching || strcmp(headers[i], MHD_HTTP_HEADER_CACHE_CONTROL) == 0;
+    }
+    if (!has_caching) {
+        add_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    }
+    if (r->closes || atomic_load(&r->http->is_stopping)) {
+        add_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    }
+}
+
+/* -------------------------------------------------------------------------------- the maker */
+
+// With the lock held: the polling thread looks at the connection again.
+static void wake(struct http_reply *r)
+{
+    if (r->is_suspended) {
+        r->is_suspended = false;
+        MHD_resume_connection(r->connection);
+    }
+}
+
+void http_reply_all(struct http_reply *r, int status, const char *content_type,
+                    http_headers headers, const void *data, size_t size)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        size, (void *)(uintptr_t)data, MHD_RESPMEM_MUST_COPY); // which it does not change
+    if (response) {
+        add_headers(r, response, content_type, headers);
+    }
+    pthread_mutex_lock(&r->lock);
+    require(r->phase == HTTP_OPEN);
+    r->phase = HTTP_WHOLE;
+    r->status = status;
+    r->response = response;
+    r->n_bytes = size;
+    wake(r);
+    pthread_mutex_unlock(&r->lock);
+    http_reply_release(r, 1);
+}
+
+// The library asks for the next piece of a stream, on the polling thread.
+static ssize_t read_stream(void *user, uint64_t at, char *data, size_t size)
+{
+    struct http_reply *r = user;
+    ssize_t n = 0;
+    (void)at;
+    pthread_mutex_lock(&r->lock);
+    size_t left = r->out.size - r->out_at;
+    if (r->phase == HTTP_ENDED && !r->is_timed) {
+        r->is_timed = true;
+        http_set_deadline(r->http, r->client, ANSWER_SECONDS + (double)left / ANSWER_RATE);
+    }
+    if (r->is_gone) {
+        n = MHD_CONTENT_READER_END_WITH_ERROR;
+    } else if (left > 0) {
+        n = (ssize_t)(left < size ? left : size);
+        memcpy(data, r->out.data + r->out_at, (size_t)n);
+        r->out_at += (size_t)n;
+        r->n_bytes += (uint64_t)n;
+        if (r->out_at == r->out.size) {
+            buf_clear(&r->out);
+            r->out_at = 0;
+        }
+    } else if (r->phase == HTTP_ENDED) {
+        n = MHD_CONTENT_READER_END_OF_STREAM;
+    } else if (atomic_load(&r->http->is_stopping)) {
+        n = MHD_CONTENT_READER_END_WITH_ERROR;
+    } else {
+        r->is_suspended = true;
+        MHD_suspend_connection(r->connection);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return n;
+}
+
+void http_reply_begin(struct http_reply *r, int status, const char *content_type,
+                      http_headers headers)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, READER_BLOCK, read_stream, r, NULL);
+    if (response) {
+        add_headers(r, response, content_type, headers);
+    }
+    pthread_mutex_lock(&r->lock);
+    require(r->phase == HTTP_OPEN);
+    r->phase = HTTP_STREAM;
+    r->status = status;
+    r->response = response;
+    r->is_gone = r->is_gone || !response;
+    wake(r);
+    pthread_mutex_unlock(&r->lock);
+}
+
+// With the lock held: what was sent already makes room.
+static void compact(struct http_reply *r)
+{
+    size_t left = r->out.size - r->out_at;
+    if (r->out_at > left) {
+        memmove(r->out.data, r->out.data + r->out_at, left);
+        r->out.size = left;
+        r->out_at = 0;
+    }
+}
+
+bool http_reply_send(struct http_reply *r, const void *data, size_t size)
+{
+    pthread_mutex_lock(&r->lock);
+    require(r->phase == HTTP_STREAM);
+    bool is_there = r->connection && !r->is_gone;
+    if (is_there) {
+        compact(r);
+        buf_add(&r->out, data, size);
+        if (r->out.has_failed) {
+            r->is_gone = true;
+            is_there = false;
+        }
+        wake(r);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return is_there;
+}
+
+void http_reply_end(struct http_reply *r)
+{
+    pthread_mutex_lock(&r->lock);
+    require(r->phase == HTTP_STREAM);
+    r->phase = HTTP_ENDED;
+    wake(r);
+    pthread_mutex_unlock(&r->lock);
+    http_reply_release(r, 1);
+}
+
+bool http_reply_is_gone(struct http_reply *r)
+{
+    pthread_mutex_lock(&r->lock);
+    // While the reply has its connection the library does not close the socket, so that the number
+    // cannot have become another's: it says first that the request is over.
+    if (r->connection && !r->is_gone) {
+        struct pollfd p = {.fd = r->client->fd, .events = POLL_GONE};
+        if (poll(&p, 1, 0) > 0 && (p.revents & (POLL_GONE | POLLNVAL))) {
+            r->is_gone = true;
+        }
+    }
+    bool is_gone = !r->connection || r->is_gone;
+    pthread_mutex_unlock(&r->lock);
+    return is_gone;
+}
+
+uint64_t http_reply_bytes(const struct http_reply *reply)
+{
+    struct http_reply *r = (struct http_reply *)(uintptr_t)reply; // for its lock
+    pthread_mutex_lock(&r->lock);
+    uint64_t n = r->n_bytes;
+    pthread_mutex_unlock(&r->lock);
+    return n;
+}
+
+struct http_request *http_reply_request(struct http_reply *r)
+{
+    return &r->request;
+}
+
+void http_reply_figures(struct http_reply *r, const struct http_figures *figures)
+{
+    r->request.figures = *figures;
+    r->request.figures.are_set = true;
+}
+
+/* -------------------------------------------------------------------------------- the connection
+ */
+
+enum MHD_Result http_reply_advance(struct http_reply *r)
+{
+    enum MHD_Result result = MHD_YES;
+    struct http *h = r->http;
+    pthread_mutex_lock(&r->lock);
+    if (r->is_queued) {
+        // the library calls again after a resume: nothing to do
+    } else if (r->phase == HTTP_OPEN) {
+        if (atomic_load(&h->is_stopping)) {
+            result = MHD_NO;
+        } else {
+            r->is_suspended = true;
+            MHD_suspend_connection(r->connection);
+        }
+    } else if (!r->response) {
+        result = MHD_NO; // no memory for an answer: the connection is closed
+    } else {
+        r->is_queued = true;
+        result = MHD_queue_response(r->connection, (unsigned)r->status, r->response);
+        MHD_destroy_response(r->response); // the connection holds it from here
+        r->response = NULL;
+        if (r->phase == HTTP_WHOLE) {
+            http_set_deadline(h, r->client, ANSWER_SECONDS + (double)r->n_bytes / ANSWER_RATE);
+        }
+    }
+    pthread_mutex_unlock(&r->lock);
+    return result;
+}
+
+void http_reply_close(struct http_reply *r, bool is_complete)
+{
+    pthread_mutex_lock(&r->lock);
+    r->connection = NULL;
+    r->is_suspended = false;
+    r->is_gone = r->is_gone || !is_complete;
+    bool has_maker = r->is_handled || r->is_refused;
+    pthread_mutex_unlock(&r->lock);
+    http_reply_release(r, has_maker ? 1 : 2);
+}
+
+void http_reply_cut(struct http_reply *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->is_gone = r->is_gone || r->phase == HTTP_OPEN || r->phase == HTTP_STREAM;
+    if (r->connection) {
+        wake(r);
+    }
+    pthread_mutex_unlock(&r->lock);
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// The server's lifetime: what is made in which order, the loop that waits for signals, the end.
+#include "server/serve.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/os.h"
+#include "server/guard.h"
+#include "server/keys.h"
+#include "server/log.h"
+
+#define LOOK_MS       1000 // how often the file of keys is looked at
+#define FLUSH_SECONDS 3.0  // for the last bytes of answers that are complete
+
+void serve_options_init(struct serve_options *o)
+{
+    *o = (struct serve_options){
+        .host = "127.0.0.1",
+        .port = 11435,
+        .has_page = true,
+        .n_slots = 4,
+        .queue_max = 64,
+        .n_workers = 2,
+        .call_seconds = 3600,
+        .has_loop_guard = true,
+        .cache_size_max = (uint64_t)8 << 30,
+        .connections_max = 1024,
+        .header_size_max = 16384,
+        .body_size_max = (size_t)64 << 20,
+        .json_depth_max = 100,
+        .schema_size_max = (size_t)256 << 10,
+        .header_seconds = 20,
+        .body_seconds = 300,
+        .idle_seconds = 120,
+        .drain_seconds = 30,
+    };
+}
+
+/* -------------------------------------------------------------------------------- callbacks */
+
+static bool on_check(void *user, struct http_request *request, struct http_reply *reply)
+{
+    return guard_check(user, request, reply);
+}
+
+static void on_refuse(void *user, struct http_request *request, struct http_reply *reply,
+                      int status, const char *text)
+{
+    static const char *const headers[] = {"Retry-After", "5", NULL};
+    guard_refuse(user, request, reply, status, status == 503 ? headers : NULL, "%s", text);
+}
+
+static void on_request(void *user, struct http_request *request, struct http_reply *reply)
+{
+    struct server *s = user;
+    const struct route *route = route_find(request->method, request->path, NULL);
+    require(route); // the check has found it
+    route->answer(s, request, reply);
+}
+
+static void on_done(void *user, const struct http_request *request, int status, uint64_t bytes,
+                    double seconds)
+{
+    struct server *s = user;
+    if (!s->options->is_quiet) {
+        log_request(s->options->logs_json, request, status, bytes, seconds);
+    }
+}
+
+static void on_log(void *user, enum carat_log_level level, const char *text)
+{
+    const struct server *s = user;
+    if (level >= CARAT_LOG_WARNING) {
+        log_text(s->options->logs_json, level == CARAT_LOG_ERROR ? "error" : "warning", "%s", text);
+    }
+}
+
+/* -------------------------------------------------------------------------------- start */
+
+// Ids go into paths and tables: no spaces, nothing unprintable.
+static void name_model(struct server *s)
+{
+    const char *name =
+        s->options->model_id ? s->options->model_id : carat_engine_info(s->engine)->name;
+    size_t n = 0;
+    for (; name[n] && n + 1 < sizeof(s->model_id); n++) {
+        char c = name[n];
+        s->model_id[n] = c <= ' ' || c == '"' || c == '\\' || c == 0x7f ? '-' : c;
+    }
+    s->model_id[n] = '\0';
+    if (n == 0) {
+        snprintf(s->model_id, sizeof(s->model_id), "carat");
+    }
+}
+
+static int check_exposure(const struct server *s, struct carat_error *err)
+{
+    const struct serve_options *o = s->options;
+    if (!guard_is_loopback(o->host) && keys_count(s->keys) == 0) {
+        return fail(err, CARAT_E_ARGUMENT,
+                    "--host %s lets other machines in, and there is no API key: add --api-key KEY "
+                    "or --api-key-file FILE, or stay on 127.0.0.1",
+                    o->host);
+    }
+    return 0;
+}
+
+static int start_http(struct server *s, struct carat_error *err)
+{
+    const struct serve_options *o = s->options;
+    struct http_options http = {
+        .host = o->host,
+        .port = o->port,
+        .tls_cert = o->tls_cert,
+        .tls_key = o->tls_key,
+        .connections_max = o->connections_max,
+        .connections_per_client_max = o->connections_per_client_max,
+        .header_size_max = o->header_size_max,
+        .body_size_max = o->body_size_max,
+        .header_seconds = o->header_seconds,
+        .body_seconds = o->body_seconds,
+        .idle_seconds = o->idle_seconds,
+        .check = on_check,
+        .refuse = on_refuse,
+        .handle = on_request,
+        .done = on_done,
+        .user = s,
+    };
+    return http_start(&s->http, &http, err);
+}
+
+static void server_release(struct server *s)
+{
+    http_stop(s->http);
+    keys_free(s->keys);
+}
+
+static int server_open(struct server *s, struct carat_error *err)
+{
+    name_model(s);
+    s->started = os_unix_time();
+    int rc = keys_new(&s->keys, s->options->api_keys, s->options->key_file, err);
+    rc = rc ? rc : check_exposure(s, err);
+    rc = rc ? rc : os_catch_signals(s->options->key_file != NULL, err);
+    return rc ? rc : start_http(s, err);
+}
+
+/* -------------------------------------------------------------------------------- running */
+
+static void look_after_keys(struct server *s, bool is_demanded)
+{
+    struct carat_error err;
+    bool was_read = false;
+    if (keys_refresh(s->keys, is_demanded, &was_read, &err)) {
+        log_text(s->options->logs_json, "error", "the keys stay as they were: %s", err.text);
+    } else if (was_read) {
+        log_text(s->options->logs_json, "info", "%zu API keys now", keys_count(s->keys));
+    }
+}
+
+static void run(struct server *s)
+{
+    enum os_signal signal = OS_SIGNAL_NONE;
+    while (signal != OS_SIGNAL_STOP) {
+        look_after_keys(s, signal == OS_SIGNAL_RELOAD);
+        signal = os_wait_signal(LOOK_MS);
+    }
+}
+
+static void drain(struct server *s)
+{
+    atomic_store(&s->is_draining, true);
+    http_quiesce(s->http);
+    log_text(s->options->logs_json, "info",
+             "stopping: running answers have %.0f s to end, a second signal cuts them",
+             s->options->drain_seconds);
+    http_flush(s->http, FLUSH_SECONDS);
+}
+
+static void tell_address(const struct server *s, void (*on_ready)(void *, const char *), void *user)
+{
+    const struct serve_options *o = s->options;
+    char address[320];
+    bool is_bare_ipv6 = strchr(o->host, ':') && o->host[0] != '[';
+    snprintf(address, sizeof(address), "http%s://%s%.250s%s:%u", o->tls_cert ? "s" : "",
+             is_bare_ipv6 ? "[" : "", o->host, is_bare_ipv6 ? "]" : "",
+             (unsigned)http_port(s->http));
+    if (on_ready) {
+        on_ready(user, address);
+    }
+}
+
+int serve(const struct serve_options *options, void (*on_ready)(void *user, const char *address),
+          void *user, struct carat_error *err)
+{
+    struct server s = {.options = options, .engine = options->engine};
+    carat_set_log(on_log, &s);
+    int rc = server_open(&s, err);
+    if (rc == 0) {
+        tell_address(&s, on_ready, user);
+        run(&s);
+        drain(&s);
+    }
+    server_release(&s);
+    carat_set_log(NULL, NULL);
+    return rc;
+}
