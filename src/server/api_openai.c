@@ -1,33 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chat Completions: the dialect most programs speak. docs/api-openai.md says what is honoured,
 // ignored and refused.
-#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "server/fields.h"
+#include "server/logprobs.h"
 #include "server/openai.h"
 #include "server/server.h"
 
-// JSON has no minus infinity.
-#define LOGPROB_LOWEST (-9999.0)
-
 struct chat_state {
     bool is_legacy; // functions were declared, not tools
-    size_t n_top;   // alternatives to list
 };
 
 // ------------------------------------------------------------------------------ parse
 
 static int read_logprobs(struct call *call, const struct json_value *root, struct carat_error *err)
 {
-    struct chat_state *state = call->state;
+    size_t n_top = 0;
     int rc = ask_bool(root, "logprobs", &call->ask.wants_logprobs, err);
-    rc = rc ? rc : ask_size(root, "top_logprobs", 0, OPENAI_TOP_LOGPROBS_MAX, &state->n_top, err);
-    if (rc == 0 && state->n_top > 0 && !call->ask.wants_logprobs) {
+    rc = rc ? rc : ask_size(root, "top_logprobs", 0, OPENAI_TOP_LOGPROBS_MAX, &n_top, err);
+    if (rc == 0 && n_top > 0 && !call->ask.wants_logprobs) {
         rc = fail(err, CARAT_E_ARGUMENT, "top_logprobs: expected logprobs to be true with it");
     }
-    call->ask.sampling.n_top = call->ask.wants_logprobs ? state->n_top : 0;
+    call->ask.sampling.n_top = n_top;
     return rc;
 }
 
@@ -108,43 +104,18 @@ static int parse(struct call *call, struct carat_error *err)
 
 // ------------------------------------------------------------------------------ render
 
-static void write_token(const struct call *call, carat_token token, float logprob, struct buf *out)
-{
-    size_t size = 0;
-    const char *bytes = carat_token_text(call->server->engine, token, &size);
-    buf_adds(out, "{\"token\":");
-    field_write_token(call, token, out);
-    buf_addf(out, ",\"logprob\":%.9g,\"bytes\":[",
-             isfinite(logprob) ? (double)logprob : LOGPROB_LOWEST);
-    for (size_t i = 0; bytes && i < size; i++) {
-        buf_addf(out, i > 0 ? ",%u" : "%u", (unsigned)(unsigned char)bytes[i]);
-    }
-    buf_addc(out, ']');
-}
-
 // "logprobs":{...}, or null when they were not asked for.
 static void write_logprobs(const struct call *call, const struct answer_logprob *list, size_t n,
                            struct buf *out)
 {
-    const struct chat_state *state = call->state;
     buf_adds(out, "\"logprobs\":");
     if (!call->ask.wants_logprobs) {
         buf_adds(out, "null");
         return;
     }
-    buf_adds(out, "{\"content\":[");
-    for (size_t i = 0; i < n; i++) {
-        buf_adds(out, i > 0 ? "," : "");
-        write_token(call, list[i].token, list[i].logprob, out);
-        buf_adds(out, ",\"top_logprobs\":[");
-        for (size_t t = 0; t < list[i].n_top && t < state->n_top; t++) {
-            buf_adds(out, t > 0 ? "," : "");
-            write_token(call, list[i].top[t].token, list[i].top[t].logprob, out);
-            buf_addc(out, '}');
-        }
-        buf_adds(out, "]}");
-    }
-    buf_adds(out, "],\"refusal\":null}");
+    buf_adds(out, "{\"content\":");
+    logprobs_write(call, list, n, out);
+    buf_adds(out, ",\"refusal\":null}");
 }
 
 static void write_calls(const struct chat_state *state, const struct answer *a, struct buf *out)
