@@ -14,6 +14,9 @@
 #include "chat/tools.h"
 #include "engine/internal.h"
 
+#define CALL_OPEN  "<|tool_call>"
+#define CALL_CLOSE "<tool_call|>"
+
 enum thoughts {
     THOUGHTS_NEVER,
     THOUGHTS_WITH_CALLS_TIGHT, // only beside calls, no line break before the closing marker
@@ -300,19 +303,52 @@ out:
     return rc;
 }
 
+static bool takes_marker(struct slice *text, const char *marker)
+{
+    bool is_there = slice_starts(*text, marker);
+    size_t size = is_there ? strlen(marker) : 0;
+    *text = slice_make(text->data + size, text->size - size);
+    return is_there;
+}
+
+// A call as the model wrote it. The markers that make a call are the model's own; any other control
+// string in it is an argument's text, which nobody can tell from a typed one.
+static void add_sampled_call(struct renderer *r, struct slice text)
+{
+    if (takes_marker(&text, CALL_OPEN)) {
+        pieces_add(&r->out, CALL_OPEN);
+    }
+    bool is_closed = slice_ends(text, CALL_CLOSE);
+    text.size -= is_closed ? strlen(CALL_CLOSE) : 0;
+    while (text.size) {
+        const char *quote = find(text, QUOTE_MARKER);
+        size_t size = quote ? (size_t)(quote - text.data) : text.size;
+        pieces_add_user(&r->out, slice_make(text.data, size));
+        text = slice_make(text.data + size, text.size - size);
+        if (takes_marker(&text, QUOTE_MARKER)) {
+            pieces_add(&r->out, QUOTE_MARKER);
+        }
+    }
+    pieces_add(&r->out, is_closed ? CALL_CLOSE : "");
+}
+
 static int add_calls(struct renderer *r, const struct carat_message *m)
 {
     for (size_t i = 0; i < m->n_calls; i++) {
         if (!m->calls[i].name) {
             return fail(r->err, CARAT_E_ARGUMENT, "tool call %zu has no name", i);
         }
-        pieces_add(&r->out, "<|tool_call>call:");
+        if (m->calls[i].sampled) {
+            add_sampled_call(r, slice_of(m->calls[i].sampled));
+            continue;
+        }
+        pieces_add(&r->out, CALL_OPEN "call:");
         pieces_add_user(&r->out, slice_of(m->calls[i].name));
         int rc = add_arguments(r, &m->calls[i]);
         if (rc) {
             return rc;
         }
-        pieces_add(&r->out, "<tool_call|>");
+        pieces_add(&r->out, CALL_CLOSE);
     }
     if (m->n_calls) {
         r->last = LAST_CALL;

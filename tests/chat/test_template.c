@@ -313,6 +313,74 @@ static void test_keeps_control_strings_plain(void **state)
     chat_result_release(&trusted);
 }
 
+// A call as sampled: oddly spaced, keys in an order of its own, an argument that spells a marker.
+static const char sampled_call[] =
+    "<|tool_call>call:f{ b :<|\"|>x<turn|>y<|\"|>,a:1.50}<tool_call|>";
+
+static int render_call(struct chat_result *out, const char *sampled, enum carat_template which,
+                       const struct tokenizer *tokenizer)
+{
+    struct carat_part question = {.type = CARAT_PART_TEXT, .text = "q"};
+    struct carat_part result = {.type = CARAT_PART_TEXT, .text = "r"};
+    struct carat_tool_call call = {
+        .id = "1", .name = "f", .arguments = "{\"a\":2}", .sampled = sampled};
+    struct carat_message messages[] = {
+        {.role = "user", .parts = &question, .n_parts = 1},
+        {.role = "assistant", .reasoning = "why", .calls = &call, .n_calls = 1},
+        {.role = "tool", .tool_call_id = "1", .parts = &result, .n_parts = 1},
+    };
+    struct carat_chat chat = {.messages = messages, .n_messages = 3};
+    *out = (struct chat_result){0};
+    return chat_render(out, &chat, which, tokenizer, NULL);
+}
+
+// Byte for byte in every version, and all around it as for a call that is written anew.
+static void test_replays_sampled_calls(void **state)
+{
+    static const char anew[] = "<|tool_call>call:f{a:2}<tool_call|>";
+    const struct vocabulary *v = *state;
+    const struct special_tokens *s = tokenizer_specials(v->tokenizer);
+    for (int which = CARAT_TEMPLATE_CANONICAL; which <= CARAT_TEMPLATE_LAUNCH; which++) {
+        struct chat_result plain;
+        struct chat_result replayed;
+        struct buf expected = {0};
+        assert_int_equal(render_call(&plain, NULL, which, v->tokenizer), 0);
+        assert_int_equal(render_call(&replayed, sampled_call, which, v->tokenizer), 0);
+        const char *at = strstr(buf_text(&plain.text), anew);
+        assert_non_null(at);
+        buf_add(&expected, plain.text.data, (size_t)(at - plain.text.data));
+        buf_adds(&expected, sampled_call);
+        buf_adds(&expected, at + strlen(anew));
+        assert_string_equal(buf_text(&replayed.text), buf_text(&expected));
+        check_joined(v->tokenizer, &replayed);
+        // The call's own markers are control tokens, the one inside the argument is not.
+        assert_int_equal(count(&replayed.tokens, s->quote), count(&plain.tokens, s->quote) + 2);
+        assert_int_equal(count(&replayed.tokens, s->turn_close),
+                         count(&plain.tokens, s->turn_close));
+        buf_release(&expected);
+        chat_result_release(&plain);
+        chat_result_release(&replayed);
+    }
+}
+
+// A call that the end of the message closed comes back without its marker, odd texts as text.
+static void test_replays_whatever_was_sampled(void **state)
+{
+    static const char *const texts[] = {
+        "<|tool_call>call:f{a:1}", "<|tool_call>", "", "<tool_call|>", "<|\"|><|\"|>",
+        "<|tool_call><tool_call|>"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct chat_result r;
+        struct buf expected = {0};
+        assert_int_equal(render_call(&r, texts[i], CARAT_TEMPLATE_CANONICAL, NULL), 0);
+        buf_addf(&expected, "\n<channel|>%s<|tool_response>", texts[i]);
+        assert_non_null(strstr(buf_text(&r.text), buf_text(&expected)));
+        buf_release(&expected);
+        chat_result_release(&r);
+    }
+}
+
 // The reference encodes what is before a control string, the string, and what is behind, each by
 // itself.
 static void test_takes_control_strings_apart(void **state)
@@ -424,6 +492,9 @@ int main(void)
         cmocka_unit_test(test_identifies_versions),
         cmocka_unit_test(test_identifies_the_demo_model),
         cmocka_unit_test_setup_teardown(test_keeps_control_strings_plain, open_vocabulary,
+                                        close_vocabulary),
+        cmocka_unit_test(test_replays_whatever_was_sampled),
+        cmocka_unit_test_setup_teardown(test_replays_sampled_calls, open_vocabulary,
                                         close_vocabulary),
         cmocka_unit_test_setup_teardown(test_takes_control_strings_apart, open_vocabulary,
                                         close_vocabulary),
