@@ -71,9 +71,8 @@ export async function listModels() {
     return body.data || [];
 }
 
-// What is running and how it fares; every field may be missing.
-export async function readHealth() {
-    return (await request('health')).json();
+export async function readVersion() {
+    return (await (await request('version')).json()).version || '';
 }
 
 // The values of Prometheus' text by name, labels left out.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Puts the page together: which conversation is shown, which answers are being written, what the
 // buttons and keys do.
-import { listModels, readHealth, readMetrics } from './api.js';
+import { listModels, readMetrics, readVersion } from './api.js';
 import { startAnswer } from './chat.js';
 import { addNode, newConversation, pathOf, selectNode, titleOf } from './conversation.js';
 import { formatSize, h, icon, iconButton, toast } from './dom.js';
@@ -254,11 +254,11 @@ function setOnline(isOnline) {
 }
 
 async function showMemory() {
-    const [health, metrics] = await Promise.all([readHealth().catch(() => ({})), readMetrics().catch(() => ({}))]);
+    const [version, metrics] = await Promise.all([readVersion().catch(() => ''), readMetrics().catch(() => ({}))]);
     const memory = metrics.process_resident_memory_bytes;
     at('memory').textContent = memory ? formatSize(memory) : '';
     at('memory').title = 'Memory that the server uses';
-    state.about = [health.version ? `carat ${health.version}` : 'carat', state.model, memory ? `${formatSize(memory)} of memory` : ''].filter(Boolean);
+    state.about = [version ? `carat ${version}` : 'carat', state.model, memory ? `${formatSize(memory)} of memory` : ''].filter(Boolean);
 }
 
 // The frame

@@ -96,7 +96,7 @@ function takeEvent(node, event, clock) {
         call.arguments += piece.function?.arguments || '';
     }
     if (choice?.finish_reason) {
-        node.stop = choice.finish_reason;
+        node.stop = choice.carat_finish || event.carat_finish || choice.finish_reason;
     }
 }
 

@@ -18,7 +18,9 @@
 
 static const struct page_asset *find(const char *path)
 {
-    const char *name = strcmp(path, "/") == 0 ? "index.html" : path + strlen("/assets/");
+    static const char folder[] = "/assets/";
+    bool is_below = strncmp(path, folder, sizeof(folder) - 1) == 0;
+    const char *name = is_below ? path + sizeof(folder) - 1 : "index.html";
     for (const struct page_asset *a = page_assets; a->path; a++) {
         if (strcmp(a->path, name) == 0) {
             return a;
@@ -45,10 +47,9 @@ static bool unpacks(const struct http_request *request)
 
 void page_answer(struct server *server, struct http_request *request, struct http_reply *reply)
 {
-    (void)server;
     static const char missing[] = "no such file\n";
     static const char packed[] = "this file is kept packed: accept gzip (curl --compressed)\n";
-    const struct page_asset *a = find(request->path);
+    const struct page_asset *a = server->options->has_page ? find(request->path) : NULL;
     if (!a) {
         http_reply_all(reply, 404, "text/plain; charset=utf-8", NULL, missing, sizeof(missing) - 1);
         return;

@@ -10,7 +10,8 @@ const NOTES = {
     user: 'Stopped.',
     length: 'Cut off: the limit of tokens was reached.',
     loop: 'Stopped: the model was repeating itself.',
-    content_filter: 'Stopped by a filter.',
+    time: 'Cut off: the time for one answer was over.',
+    error: 'This answer was not completed.',
 };
 
 export class MessagesView {
