@@ -161,8 +161,12 @@ static int answer_nothing(struct call *call, const struct json_value *root, stru
     call->ask.kind = ASK_COUNT;
     call->ask.streams = false;
     call->ask.texts = call_take(call, sizeof(struct slice), err);
+    if (!call->ask.texts) {
+        return CARAT_E_MEMORY;
+    }
+    call->ask.texts[0] = slice_of("");
     call->ask.n_texts = 1;
-    return call->ask.texts ? 0 : CARAT_E_MEMORY;
+    return 0;
 }
 
 // ---------------------------------------------------------------------------------- chat
@@ -323,6 +327,7 @@ static int ask_raw(struct call *call, const struct json_value *root, struct slic
     }
     call->ask.texts[0] = prompt;
     call->ask.n_texts = 1;
+    call->ask.chat.trusts_markers = true; // the client writes the turns itself
     return 0;
 }
 

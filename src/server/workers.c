@@ -38,7 +38,8 @@ static int make_prompt(struct work *w, size_t i, struct carat_error *err)
     }
     if (ask->n_texts > 0) {
         return carat_prompt_from_text(&w->prompts[i], engine, ask->texts[i].data,
-                                      ask->texts[i].size, 0, err);
+                                      ask->texts[i].size,
+                                      ask->chat.trusts_markers ? CARAT_TOKENIZE_SPECIAL : 0, err);
     }
     return carat_prompt_from_chat(&w->prompts[i], engine,
                                   ask->n_chats > 0 ? &ask->chats[i] : &ask->chat, err);
