@@ -25,6 +25,16 @@ void info_health(struct server *s, struct http_request *request, struct http_rep
     answer_json(reply, is_well ? 200 : 503, NULL, &out);
 }
 
+void info_metrics(struct server *s, struct http_request *request, struct http_reply *reply)
+{
+    struct buf out = {.max = 1 << 20};
+    (void)request;
+    metrics_write(s, &out);
+    http_reply_all(reply, 200, "text/plain; version=0.0.4; charset=utf-8", NULL, buf_text(&out),
+                   out.size);
+    buf_release(&out);
+}
+
 void info_version(struct server *s, struct http_request *request, struct http_reply *reply)
 {
     struct buf out = {.max = 4096};

@@ -8,6 +8,7 @@
 void info_health(struct server *s, struct http_request *request, struct http_reply *reply);
 void info_models(struct server *s, struct http_request *request, struct http_reply *reply);
 void info_model(struct server *s, struct http_request *request, struct http_reply *reply);
+void info_metrics(struct server *s, struct http_request *request, struct http_reply *reply);
 void info_version(struct server *s, struct http_request *request, struct http_reply *reply);
 
 #endif

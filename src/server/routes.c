@@ -2,19 +2,59 @@
 // The table of endpoints, and finding a row in it. A new dialect is rows here and its own file.
 #include <string.h>
 
+#include "server/api_anthropic.h"
+#include "server/api_gemini.h"
 #include "server/api_info.h"
+#include "server/api_ollama.h"
+#include "server/api_responses.h"
 #include "server/page.h"
 #include "server/server.h"
 
 // clang-format off
 const struct route routes[] = {
-    {"GET",  "/health",            NULL, info_health, true},
-    {"GET",  "/healthz",           NULL, info_health, true},
-    {"GET",  "/v1/models",         NULL, info_models, false},
-    {"GET",  "/v1/models/*",       NULL, info_model, false},
-    {"GET",  "/version",           NULL, info_version, false},
-    {"GET",  "/",                  NULL, page_answer, true},
-    {"GET",  "/assets/*",          NULL, page_answer, true},
+    {"GET",    "/",                           NULL, page_answer, true},
+    {"GET",    "/assets/*",                   NULL, page_answer, true},
+    {"GET",    "/health",                     NULL, info_health, true},
+    {"GET",    "/healthz",                    NULL, info_health, true},
+    {"GET",    "/metrics",                    NULL, info_metrics, false},
+    {"GET",    "/version",                    NULL, info_version, false},
+
+    // OpenAI
+    {"GET",    "/v1/models",                  NULL, info_models, false},
+    {"GET",    "/v1/models/*",                NULL, info_model, false},
+    {"POST",   "/v1/chat/completions",        &dialect_openai_chat, NULL, false},
+    {"POST",   "/v1/completions",             &dialect_openai_text, NULL, false},
+    {"POST",   "/v1/embeddings",              &dialect_openai_embeddings, NULL, false},
+    {"POST",   "/v1/responses",               &dialect_openai_responses, NULL, false},
+    {"GET",    "/v1/responses/*",             NULL, responses_get, false},
+    {"DELETE", "/v1/responses/*",             NULL, responses_delete, false},
+    {"POST",   "/v1/responses/*",             NULL, responses_post, false},
+    {"POST",   "/v1/audio/transcriptions",    &dialect_openai_transcriptions, NULL, false},
+    {"POST",   "/v1/audio/translations",      &dialect_openai_translations, NULL, false},
+
+    // Anthropic
+    {"POST",   "/v1/messages",                &dialect_anthropic, NULL, false},
+    {"POST",   "/v1/messages/count_tokens",   &dialect_anthropic_count, NULL, false},
+
+    // Ollama
+    {"POST",   "/api/chat",                   &dialect_ollama_chat, NULL, false},
+    {"POST",   "/api/generate",               &dialect_ollama_generate, NULL, false},
+    {"POST",   "/api/embed",                  &dialect_ollama_embed, NULL, false},
+    {"POST",   "/api/embeddings",             &dialect_ollama_embeddings, NULL, false},
+    {"GET",    "/api/tags",                   NULL, ollama_tags, false},
+    {"POST",   "/api/show",                   NULL, ollama_show, false},
+    {"GET",    "/api/ps",                     NULL, ollama_ps, false},
+    {"GET",    "/api/version",                NULL, ollama_version, false},
+    {"POST",   "/api/pull",                   NULL, ollama_pull, false},
+    {"POST",   "/api/push",                   NULL, ollama_refuse, false},
+    {"POST",   "/api/create",                 NULL, ollama_refuse, false},
+    {"POST",   "/api/copy",                   NULL, ollama_refuse, false},
+    {"DELETE", "/api/delete",                 NULL, ollama_refuse, false},
+
+    // Gemini
+    {"GET",    "/v1beta/models",              NULL, gemini_models, false},
+    {"GET",    "/v1beta/models/*",            NULL, gemini_model, false},
+    {"POST",   "/v1beta/models/*",            &dialect_gemini, NULL, false},
     {.path = NULL},
 };
 // clang-format on

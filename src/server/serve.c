@@ -10,9 +10,16 @@
 #include "server/guard.h"
 #include "server/keys.h"
 #include "server/log.h"
+#include "server/queue.h"
+#include "server/recall.h"
+#include "server/stored.h"
 
-#define LOOK_MS       1000 // how often the file of keys is looked at
-#define FLUSH_SECONDS 3.0  // for the last bytes of answers that are complete
+#define RECALL_CALLS_MAX 10000
+#define RECALL_BYTES_MAX ((size_t)64 << 20)
+#define STORED_MAX       1000
+#define STORED_BYTES_MAX ((size_t)64 << 20)
+#define LOOK_MS          1000 // how often the file of keys is looked at
+#define FLUSH_SECONDS    3.0  // for the last bytes of answers that are complete
 
 void serve_options_init(struct serve_options *o)
 {
@@ -57,7 +64,11 @@ static void on_request(void *user, struct http_request *request, struct http_rep
     struct server *s = user;
     const struct route *route = route_find(request->method, request->path, NULL);
     require(route); // the check has found it
-    route->answer(s, request, reply);
+    if (route->dialect) {
+        call_start(s, route->dialect, reply);
+    } else {
+        route->answer(s, request, reply);
+    }
 }
 
 static void on_done(void *user, const struct http_request *request, int status, uint64_t bytes,
@@ -131,10 +142,22 @@ static int start_http(struct server *s, struct carat_error *err)
     return http_start(&s->http, &http, err);
 }
 
+// Calls end before what they use: the queue goes first. Replies outlive the daemon.
 static void server_release(struct server *s)
 {
     http_stop(s->http);
+    queue_free(s->queue);
+    stored_free(s->stored);
+    recall_free(s->recall);
+    carat_cache_free(s->cache);
     keys_free(s->keys);
+}
+
+static int open_cache(struct server *s, struct carat_error *err)
+{
+    const struct serve_options *o = s->options;
+    struct carat_cache_options cache = {.folder = o->cache_folder, .size_max = o->cache_size_max};
+    return carat_cache_new(&s->cache, s->engine, &cache, err);
 }
 
 static int server_open(struct server *s, struct carat_error *err)
@@ -143,6 +166,10 @@ static int server_open(struct server *s, struct carat_error *err)
     s->started = os_unix_time();
     int rc = keys_new(&s->keys, s->options->api_keys, s->options->key_file, err);
     rc = rc ? rc : check_exposure(s, err);
+    rc = rc ? rc : open_cache(s, err);
+    rc = rc ? rc : recall_new(&s->recall, RECALL_CALLS_MAX, RECALL_BYTES_MAX, err);
+    rc = rc ? rc : stored_new(&s->stored, STORED_MAX, STORED_BYTES_MAX, err);
+    rc = rc ? rc : queue_new(&s->queue, s, err);
     rc = rc ? rc : os_catch_signals(s->options->key_file != NULL, err);
     return rc ? rc : start_http(s, err);
 }
@@ -176,6 +203,7 @@ static void drain(struct server *s)
     log_text(s->options->logs_json, "info",
              "stopping: running answers have %.0f s to end, a second signal cuts them",
              s->options->drain_seconds);
+    queue_drain(s->queue, s->options->drain_seconds);
     http_flush(s->http, FLUSH_SECONDS);
 }
 
