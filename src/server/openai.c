@@ -586,15 +586,12 @@ void openai_write_finish(const struct answer *answer, bool is_legacy, struct buf
     const char *more = NULL;
     switch (answer->stop) {
     case CARAT_STOP_LENGTH:
+    case CARAT_STOP_USER:
         reason = "length";
         break;
     case CARAT_STOP_LOOP: // cut short, which is what clients make of "length"
         reason = "length";
         more = "loop";
-        break;
-    case CARAT_STOP_USER: // the call's time was over
-        reason = "length";
-        more = "time";
         break;
     default:
         if (answer->n_calls > 0) {

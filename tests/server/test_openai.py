@@ -603,6 +603,77 @@ class Errors(Refused):
             client.moderations.create(input="x")
 
 
+def places(value, path=()):
+    """The paths of all values inside a JSON value."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(
+        value, list) else ()
+    for key, inner in items:
+        yield from places(inner, path + (key,))
+
+
+def replaced(value, path, new):
+    if not path:
+        return new
+    copy = value.copy()
+    copy[path[0]] = replaced(value[path[0]], path[1:], new)
+    return copy
+
+
+class Hostile(unittest.TestCase):
+    WRONG = (None, True, -1, 1e308, 10 ** 30, "", "x", "\u0000\ud83d\ude00", [], {}, [[[]]], [None],
+             {"type": None}, {"url": 5})
+    CHAT = {
+        "model": "m", "max_tokens": 1, "temperature": 0, "top_p": 1, "top_k": 1, "seed": 1, "n": 1,
+        "stop": ["a"], "logit_bias": {"5": 1}, "logprobs": True, "top_logprobs": 1,
+        "stream": False, "stream_options": {"include_usage": True}, "reasoning_effort": "low",
+        "reasoning": {"effort": "low", "max_tokens": 5},
+        "chat_template_kwargs": {"enable_thinking": False}, "parallel_tool_calls": True,
+        "mm_processor_kwargs": {"max_soft_tokens": 70}, "modalities": ["text"],
+        "response_format": {"type": "json_schema", "json_schema": {
+            "name": "x", "schema": {"type": "object"}}},
+        "tools": [WEATHER],
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": {
+            "mode": "auto", "tools": [{"type": "function", "function": {"name": "get_weather"}}]}},
+        "messages": [
+            {"role": "system", "content": "a"},
+            {"role": "user", "content": [{"type": "text", "text": "b"}]},
+            {"role": "assistant", "content": None, "reasoning_content": "c", "tool_calls": [
+                {"id": "x", "type": "function", "function": {
+                    "name": "get_weather", "arguments": "{\"city\": \"Oslo\"}"}}]},
+            {"role": "tool", "tool_call_id": "x", "content": "{}"}]}
+    TEXT = {"model": "m", "max_tokens": 1, "prompt": ["a", "b"], "n": 1, "best_of": 1, "echo": False,
+            "logprobs": 1, "suffix": None}
+    VECTOR = {"model": "m", "input": [[5, 6], [7]], "encoding_format": "base64", "dimensions": 8}
+
+    def survives(self, path, body):
+        cases = [replaced(body, place, wrong) for place in places(body) for wrong in self.WRONG]
+
+        def send(case):
+            # Surrogates and all: what json.dumps makes of them is what a client would send.
+            status, _, data = server.request(path, json.dumps(case).encode())
+            return status, data, case
+        with ThreadPoolExecutor(4) as pool:
+            for status, data, case in pool.map(send, cases):
+                self.assertIn(status, (200, 400), (case, data))
+                if status == 400:
+                    self.assertTrue(json.loads(data)["error"]["message"], case)
+        self.assertEqual(say("What is 2 + 3?"), "5")
+
+    def test_chat(self):
+        self.survives("/v1/chat/completions", self.CHAT)
+
+    def test_text(self):
+        self.survives("/v1/completions", self.TEXT)
+
+    def test_vectors(self):
+        self.survives("/v1/embeddings", self.VECTOR)
+
+    def test_the_sound_request_is_answered(self):
+        for path, body in (("chat/completions", self.CHAT), ("completions", self.TEXT)):
+            server.json("/v1/" + path, body)
+
+
 class Completions(unittest.TestCase):
     def create(self, **options):
         return client.completions.create(**{"model": "m", "temperature": 0, "max_tokens": 8,
