@@ -25,17 +25,17 @@ const struct route routes[] = {
     {"POST",   "/v1/chat/completions",        &dialect_openai_chat, NULL, false},
     {"POST",   "/v1/completions",             &dialect_openai_text, NULL, false},
     {"POST",   "/v1/embeddings",              &dialect_openai_embeddings, NULL, false},
-    // For base URLs without /v1.
-    {"GET",    "/models",                     NULL, info_models, false},
-    {"POST",   "/chat/completions",           &dialect_openai_chat, NULL, false},
-    {"POST",   "/completions",                &dialect_openai_text, NULL, false},
-    {"POST",   "/embeddings",                 &dialect_openai_embeddings, NULL, false},
     {"POST",   "/v1/responses",               &dialect_openai_responses, NULL, false},
     {"GET",    "/v1/responses/*",             NULL, responses_get, false},
     {"DELETE", "/v1/responses/*",             NULL, responses_delete, false},
     {"POST",   "/v1/responses/*",             NULL, responses_post, false},
     {"POST",   "/v1/audio/transcriptions",    &dialect_openai_transcriptions, NULL, false},
     {"POST",   "/v1/audio/translations",      &dialect_openai_translations, NULL, false},
+    // For base URLs without /v1.
+    {"GET",    "/models",                     NULL, info_models, false},
+    {"POST",   "/chat/completions",           &dialect_openai_chat, NULL, false},
+    {"POST",   "/completions",                &dialect_openai_text, NULL, false},
+    {"POST",   "/embeddings",                 &dialect_openai_embeddings, NULL, false},
 
     // Anthropic
     {"POST",   "/v1/messages",                &dialect_anthropic, NULL, false},
