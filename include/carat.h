@@ -434,6 +434,10 @@ struct carat_session_options {
                                   docs/media.md says what for */
     bool has_all_logits;       /* compute logits at every position, for on_tensor and nobody else */
     struct carat_cache *cache; /* of the same engine, or NULL */
+    bool returns_to_prompt; /* the timeline can be taken back to the end of the last prompt however
+                               long the answer is, as for a client that leaves thoughts out of
+                               what it sends back: room for another window in every sliding
+                               layer, which is used once an answer is longer than rewind_max */
     carat_on_progress on_progress; /* while evaluating a prompt, in tokens, layer by layer: it must
                                       not call back into the engine */
     carat_on_tensor on_tensor;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "engine/sampler.h"
 #include "engine/span.h"
+#include "model/kv_rows.h"
 #include "model/load.h"
 
 // What a process takes besides its buffers: program and libraries, threads' stacks, the allocator's
@@ -404,7 +405,8 @@ static int estimate(struct carat_memory *out, const struct estimate_input *in,
         .tables = tokenizer_memory(in->source) + in->weights->copied_size +
                   in->projector->copied_size + header_size(in->source) +
                   (in->projector_source ? header_size(in->projector_source) : 0),
-        .kv_sliding = kv.sliding,
+        .kv_sliding =
+            kv.sliding + (o.returns_to_prompt ? kv_mark_size(in->config, &kv_options) : 0),
         .kv_full = kv.full,
         .scratch = decoder_size(in->config, in->weights, rule.projector, engine_rows_max(&rule),
                                 o.context_max, in->n_threads) +

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/hash.h"
 #include "engine/internal.h"
 #include "model/decoder.h"
 
@@ -25,11 +26,16 @@ struct carat_engine {
     struct device *device;
     struct carat_model_info info;
     char *name;
-    // Serialises evaluation: guards decoder and device, nothing else changes after opening.
+    // Serialises evaluation: guards decoder, device, identity and the sessions' timelines
+    // (session.h); nothing else changes after opening.
     pthread_mutex_t lock;
     bool has_lock;
     struct decoder decoder;
+    uint8_t identity[HASH_SIZE]; // when has_identity
+    bool has_identity;
 };
+// The same for engines whose timelines' rows are the same: in identity.c. Takes the lock.
+void engine_identity(struct carat_engine *engine, uint8_t out[HASH_SIZE]);
 
 // A run of soft tokens in a prompt; the data are the prompt's own.
 struct prompt_span {

@@ -3,7 +3,7 @@
 // its life and the step that all ways of evaluating share; how it becomes a prompt is in
 // session_prompt.c, rounds over several in session_decode.c, what is only looked at in
 // session_score.c.
-#include "engine/session.h"
+#include "engine/prefix_cache.h"
 
 #include <string.h>
 
@@ -37,10 +37,16 @@ int carat_session_new(struct carat_session **out, struct carat_engine *engine,
         goto out;
     }
     s->engine = engine;
+    rc = prefix_cache_check(options, engine, err);
+    if (rc) {
+        goto out;
+    }
     rc = engine_session_options(&s->options, &engine->config, options, err);
     if (rc) {
         goto out;
     }
+    s->on_tensor = s->options.on_tensor;
+    s->tensor_user = s->options.user;
     s->rule = engine_span_rule(&s->options, &engine->config, engine->decoder.projector);
     rc = make_timeline(s, err);
     if (rc) {
@@ -49,9 +55,15 @@ int carat_session_new(struct carat_session **out, struct carat_engine *engine,
     struct kv_options kv = engine_kv_options(&s->options, s->rule.rows_max);
     pthread_mutex_lock(&engine->lock);
     rc = kv_cache_init(&s->kv, engine->device, &engine->config, &engine->weights, &kv, err);
+    if (rc == 0 && s->options.returns_to_prompt) {
+        rc = kv_mark_init(&s->mark, &s->kv, err);
+    }
     if (rc == 0) {
         rc = decoder_reserve(&engine->decoder, engine_rows_max(&s->rule), s->options.context_max,
                              err);
+    }
+    if (rc == 0) {
+        prefix_cache_join(s);
     }
     pthread_mutex_unlock(&engine->lock);
     if (rc) {
@@ -67,7 +79,9 @@ out:
 void carat_session_free(struct carat_session *s)
 {
     if (s) {
+        prefix_cache_leave(s);
         session_forget_rest(s);
+        kv_mark_release(&s->mark, &s->kv);
         kv_cache_release(&s->kv);
         span_scratch_release(&s->scratch);
         mem_free(s->tokens);
@@ -141,9 +155,9 @@ struct decoder_segment session_segment(struct carat_session *s, const carat_toke
         .first = s->n_tokens,
         .logits = LOGITS_LAST,
         .on_logits = session_keep_logits,
-        .on_tensor = s->options.on_tensor,
+        .on_tensor = s->on_tensor,
         .user = s,
-        .tensor_user = s->options.user,
+        .tensor_user = s->tensor_user,
     };
 }
 
@@ -160,9 +174,29 @@ struct decoder_segment session_piece(struct carat_session *s, const struct carat
     return segment;
 }
 
+// Before the rings let go of the window before the anchor, it is put aside: at once, because that
+// is a copy of memory, and most answers are too short to need it.
+static void save_anchor(struct carat_session *s, size_t n_written)
+{
+    bool is_due = s->mark.memory && s->anchor > 0 && s->anchor <= s->n_tokens;
+    if (!is_due || s->mark.held.end == s->anchor) {
+        return;
+    }
+    size_t first = s->anchor > s->mark.capacity ? s->anchor - s->mark.capacity : 0;
+    if (kv_cache_held(&s->kv, 0, n_written).first <= first) {
+        return;
+    }
+    if (kv_cache_held(&s->kv, 0, s->n_written).first <= first) {
+        kv_mark_take(&s->mark, &s->kv, s->anchor);
+    } else {
+        s->anchor = 0; // it is too late
+    }
+}
+
 void session_note_written(struct carat_session *s, size_t n)
 {
     size_t end = s->n_tokens + n;
+    save_anchor(s, end > s->n_written ? end : s->n_written);
     s->n_written = end > s->n_written ? end : s->n_written;
 }
 

@@ -6,6 +6,7 @@
 #define CARAT_ENGINE_SESSION_H
 
 #include "engine/span.h"
+#include "model/kv_rows.h"
 
 struct carat_session {
     struct carat_engine *engine;
@@ -28,6 +29,26 @@ struct carat_session {
     const struct carat_prompt *rest;
     size_t rest_end;
     size_t n_running; // tokens that the round in progress evaluates
+
+    // Where prompts ended: the last one, and the last one that began a turn. Answers behind the
+    // latter may come back without their thoughts. 0: not in this timeline.
+    size_t prompt_end;
+    size_t anchor;
+    struct kv_mark mark; // the window before the anchor, once the rings let go of it
+    // Prompts are known to part here: a snapshot is kept when the timeline is as long. 0: nowhere.
+    size_t branch;
+    struct carat_session *next; // of the same cache, when it is joined
+    bool is_joined;
+
+    carat_on_tensor on_tensor; // of the options, or who looks in its place
+    void *tensor_user;
+};
+
+// What a timeline and a prompt have in common, and how much of it can stay.
+struct session_beginning {
+    size_t common;
+    size_t n;       // the timeline can go on behind this many tokens
+    bool from_mark; // the mark's rows have to be put back first
 };
 
 // Whether n tokens at position `first` fit the context and the vocabulary.
@@ -52,6 +73,30 @@ void session_append(struct carat_session *s, const carat_token *tokens, size_t n
 int session_run(struct carat_session *s, const struct decoder_segment *segment,
                 const struct carat_prompt *p, struct carat_error *err);
 void session_keep_logits(void *user, size_t position, const float *logits); // user: the session
+
+// A timeline of n tokens takes the place of this one; its rows are there, its tokens follow. 0:
+// nothing stays. The engine's lock is held.
+void session_set_length(struct carat_session *s, size_t n, size_t n_written);
+// The first n tokens of a prompt, in place of what is there.
+void session_set_tokens(struct carat_session *s, const struct carat_prompt *p, size_t n);
+
+// How much of the tokens (with their keys; NULL: all 0) begins like the prompt.
+size_t session_common_tokens(const struct carat_session *s, const struct carat_prompt *p,
+                             const carat_token *tokens, const uint64_t *keys, size_t n);
+// How much of a common beginning should stay when the timeline is to be the prompt's first `to`
+// tokens: never a part of a block, and one token less where logits are needed and not there.
+size_t session_wanted(const struct carat_session *s, const struct carat_prompt *p, size_t common,
+                      size_t to, bool has_logits);
+// The longest part of it that can go on from such rows.
+size_t session_longest(const struct carat_session *s, const struct carat_prompt *p,
+                       struct kv_held held, size_t wanted);
+// Makes the timeline equal the prompt, evaluating all of it (anew) or what is missing.
+int session_read(struct carat_session *s, const struct carat_prompt *p, bool anew, size_t *reused,
+                 struct carat_error *err);
+// Where the next chunk has to end at the latest.
+size_t session_stop(const struct carat_session *s, size_t to);
+// To be called when a chunk was evaluated, without the lock: keeps a snapshot where prompts part.
+void session_passed(struct carat_session *s);
 
 // Forgets what carat_session_prepare left to do.
 void session_forget_rest(struct carat_session *s);

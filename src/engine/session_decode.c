@@ -55,7 +55,8 @@ static size_t piece_size(const struct carat_step *step, size_t room)
     if (n_max == 0) {
         return 0;
     }
-    size_t n = span_chunk_end(&s->rule, s->rest, s->n_tokens, s->rest_end, n_max) - s->n_tokens;
+    size_t stop = session_stop(s, s->rest_end);
+    size_t n = span_chunk_end(&s->rule, s->rest, s->n_tokens, stop, n_max) - s->n_tokens;
     return n <= room ? n : 0;
 }
 
@@ -154,5 +155,8 @@ int carat_decode(const struct carat_step *steps, size_t n, struct carat_error *e
         finish_step(&steps[i]);
     }
     pthread_mutex_unlock(&r.engine->lock);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        session_passed(steps[i].session);
+    }
     return rc;
 }

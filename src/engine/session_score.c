@@ -92,8 +92,7 @@ int carat_session_fill(struct carat_session *s, size_t n, struct carat_error *er
     session_forget_rest(s);
     pthread_mutex_lock(&engine->lock);
     // What was there is gone even when this fails.
-    s->n_tokens = s->n_written = 0;
-    s->has_logits = s->is_filled = false;
+    session_set_length(s, 0, 0);
     int rc = kv_cache_fill(&s->kv, &engine->config, &engine->weights, n, err);
     if (rc == 0) {
         memset(s->tokens, 0, n * sizeof(s->tokens[0]));

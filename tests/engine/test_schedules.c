@@ -3,9 +3,9 @@
 // in the plainest way: one session, one thread, one token at a time, at the best level of kernels.
 // Then, at every level that this machine has, sessions with chunks, threads and caches of all kinds
 // walk along them in a random order: syncing, rewinding, changing from one to the other, reading
-// prompts in pieces of any size beside the others, decoding together, scoring, being stopped, from
-// one or two threads at once. Every row of logits that comes
-// out must be the plain one's, to the bit.
+// prompts in pieces of any size beside the others, decoding together, scoring, being stopped, saved
+// and loaded, taking beginnings from each other and from snapshots, from one or two threads at
+// once. Every row of logits that comes out must be the plain one's, to the bit.
 //
 // A round is made from its seed alone; docs/developing.md says how to run more of them. Plain C
 // takes most of the time although it walks less than the others, and no deep timelines.
@@ -17,15 +17,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/mem.h"
 #include "base/os.h"
+#include "base/os_file.h"
 #include "compute/cpu/cpu.h"
 #include "engine/internal.h"
 #include "hand_media.h"
 #include "tile_twin.h"
+
+static char folder[] = "/tmp/carat-schedules-XXXXXX";
+static size_t n_live_hits;
+static size_t n_disk_hits;
+static size_t n_written;
 
 #define ROUNDS       14
 #define ACTIONS      14
@@ -306,6 +313,7 @@ static void free_round(struct round *r)
 struct walker {
     struct carat_session *session;
     const struct round *round;
+    struct carat_cache *cache;
     struct carat_session_options options;
     size_t i_story;
     bool must_sync; // it was stopped
@@ -317,10 +325,12 @@ struct walker {
 static void note(struct walker *w, const char *what, size_t position)
 {
     if (!w->fault[0]) {
-        snprintf(w->fault, sizeof(w->fault),
-                 "%.100s at position %zu of timeline %zu (kv type %d, chunk %zu, rewind %zu, %s)",
-                 what, position, w->i_story, (int)w->options.kv_type, w->options.prefill_chunk,
-                 w->options.rewind_max, w->options.has_all_logits ? "all logits" : "last logits");
+        snprintf(
+            w->fault, sizeof(w->fault),
+            "%.100s at position %zu of timeline %zu (kv type %d, chunk %zu, rewind %zu, %s%s%s)",
+            what, position, w->i_story, (int)w->options.kv_type, w->options.prefill_chunk,
+            w->options.rewind_max, w->options.has_all_logits ? "all logits" : "last logits",
+            w->options.cache ? ", cached" : "", w->options.returns_to_prompt ? ", returns" : "");
     }
 }
 
@@ -386,6 +396,8 @@ static void reopen(struct walker *w, struct carat_engine *e, struct chance *c)
         .prefill_chunk = chunks[below(c, sizeof(chunks) / sizeof(chunks[0]))],
         .sound_sees_ahead = w->round->sound_sees_ahead,
         .has_all_logits = below(c, 3) == 0,
+        .cache = below(c, 3) ? w->cache : NULL,
+        .returns_to_prompt = below(c, 2) == 0,
         .on_progress = report,
         .on_tensor = look,
         .user = w,
@@ -404,7 +416,7 @@ static void prepare(struct walker *w, const struct carat_prompt *prompt, size_t 
     size_t common = carat_session_common(w->session, prompt);
     if (carat_session_prepare(w->session, prompt, &reused, &err)) {
         note(w, err.text, n);
-    } else if (reused != common) {
+    } else if (w->options.cache ? reused < common : reused != common) {
         note(w, "another common beginning", reused);
     } else if (carat_session_pending(w->session) > n - reused) {
         note(w, "too much is pending", n);
@@ -529,11 +541,38 @@ static void decode_some(struct walker *walkers, size_t n, struct chance *c)
 // Sessions that one thread has.
 struct player {
     struct carat_engine *engine;
+    char path[100]; // for snapshots
     struct chance chance;
     struct walker walkers[SESSIONS_MAX];
     size_t n_walkers;
     size_t n_actions;
 };
+
+// One session goes on where another one is.
+static void hand_over(const struct player *p, const struct walker *from, struct walker *to)
+{
+    struct carat_error err = {0};
+    size_t n = 0;
+    carat_session_tokens(from->session, &n);
+    int rc = carat_session_save(from->session, p->path, &err);
+    if (rc) {
+        if (rc != CARAT_E_ARGUMENT || (n > 0 && !from->must_sync)) {
+            note(to, err.text, n);
+        }
+        return;
+    }
+    bool fits = from->options.kv_type == to->options.kv_type;
+    rc = carat_session_load(to->session, p->path, &err);
+    if (fits && rc) {
+        note(to, err.text, n);
+    } else if (!fits && rc != CARAT_E_FORMAT) {
+        note(to, "loaded rows of another type", n);
+    } else if (fits) {
+        to->i_story = from->i_story;
+        to->must_sync = from->must_sync || (n > 0 && !carat_session_logits(from->session));
+        check_state(to);
+    }
+}
 
 static bool has_fault(const struct player *p)
 {
@@ -561,6 +600,13 @@ static void *play(void *argument)
             sync_somewhere(w, p->engine, c);
         } else if (what < 9) {
             score_some(w, c);
+        } else if (what == 9) {
+            hand_over(p, w, &p->walkers[below(c, p->n_walkers)]);
+        } else if (what == 10) {
+            struct carat_error err = {0};
+            if (carat_session_keep(w->session, &err)) {
+                note(w, err.text, 0);
+            }
         } else {
             decode_some(p->walkers, p->n_walkers, c);
         }
@@ -572,12 +618,14 @@ static void *play(void *argument)
 }
 
 static void start_player(struct player *p, const struct round *r, struct carat_engine *e,
-                         struct chance *c)
+                         struct carat_cache *cache, struct chance *c)
 {
     *p = (struct player){.engine = e, .chance = {next(c)}};
+    snprintf(p->path, sizeof(p->path), "%s/%llx", folder, (unsigned long long)next(c));
     p->n_walkers = between(c, 1, SESSIONS_MAX);
     for (size_t i = 0; i < p->n_walkers; i++) {
         p->walkers[i].round = r;
+        p->walkers[i].cache = cache;
         p->walkers[i].i_story = below(c, 2);
     }
 }
@@ -605,12 +653,18 @@ static size_t run_level(const struct round *r, const char *level, uint64_t salt)
     struct chance c = {r->seed + salt};
     size_t n_threads = between(&c, 1, 4);
     struct carat_engine *e = open_engine(r, level, n_threads);
+    // Snapshots of other rounds' and levels' sessions are there, too: bits do not depend on levels.
+    struct carat_cache_options cache_options = {.folder = below(&c, 4) ? folder : NULL,
+                                                .size_max = 4000000,
+                                                .tokens_min = between(&c, 1, 40)};
+    struct carat_cache *cache = NULL;
+    assert_int_equal(carat_cache_new(&cache, e, &cache_options, NULL), 0);
     struct player players[2];
     size_t n_players = below(&c, 3) == 0 ? 2 : 1;
     pthread_t other;
     size_t n_rows = 0;
     for (size_t i = 0; i < n_players; i++) {
-        start_player(&players[i], r, e, &c);
+        start_player(&players[i], r, e, cache, &c);
         players[i].n_actions = strcmp(level, "generic") == 0 ? ACTIONS / 4 : ACTIONS;
     }
     if (n_players == 2) {
@@ -622,9 +676,31 @@ static size_t run_level(const struct round *r, const char *level, uint64_t salt)
     }
     for (size_t i = 0; i < n_players; i++) {
         n_rows += end_player(&players[i], level, n_threads);
+        os_remove(players[i].path);
     }
+    struct carat_cache_stats stats;
+    carat_cache_stats(cache, &stats);
+    n_live_hits += stats.n_live_hits;
+    n_disk_hits += stats.n_disk_hits;
+    n_written += stats.n_written;
+    assert_true(stats.snapshot_bytes <= cache_options.size_max);
+    carat_cache_free(cache);
     carat_engine_close(e);
     return n_rows;
+}
+
+static void remove_folder(void)
+{
+    char **names = NULL;
+    size_t n = 0;
+    assert_int_equal(os_list(&names, &n, folder, 100000, NULL), 0);
+    for (size_t i = 0; i < n; i++) {
+        char path[300];
+        snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
+        os_remove(path);
+    }
+    os_list_free(names, n);
+    rmdir(folder);
 }
 
 static uint64_t setting(const char *name, uint64_t otherwise)
@@ -642,6 +718,7 @@ static void test_no_schedule_changes_a_bit(void **state)
     size_t n_rows = 0;
     struct kern unused;
     tile_twin_add();
+    assert_non_null(mkdtemp(folder));
     for (uint64_t i = 0; i < n_rounds; i++) {
         static struct round r;
         make_round(&r, seed + i);
@@ -654,9 +731,14 @@ static void test_no_schedule_changes_a_bit(void **state)
         }
         free_round(&r);
     }
-    print_message("%zu rows of logits in %llu rounds from seed %llu\n", n_rows,
-                  (unsigned long long)n_rounds, (unsigned long long)seed);
+    remove_folder();
+    print_message(
+        "%zu rows of logits in %llu rounds from seed %llu; beginnings from other sessions: "
+        "%zu, from %zu snapshots: %zu\n",
+        n_rows, (unsigned long long)n_rounds, (unsigned long long)seed, n_live_hits, n_written,
+        n_disk_hits);
     assert_true(n_rows > n_rounds);
+    assert_true(n_rounds < ROUNDS || (n_live_hits > 0 && n_disk_hits > 0));
 }
 
 int main(void)
