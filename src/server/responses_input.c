@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "server/content.h"
 #include "server/note.h"
+#include "server/openai.h"
 #include "server/responses.h"
 #include "server/server.h"
 
@@ -177,7 +178,7 @@ static int add_picture(struct input *in, const struct json_value *part, struct c
     }
     int rc = image_tokens(part, &tokens, err);
     rc = rc ? rc : content_media_url(&in->content, CARAT_MEDIA_IMAGE, url, tokens, err);
-    return content_at(rc, err, "image_url");
+    return openai_in(rc, err, "image_url");
 }
 
 static int add_sound(struct input *in, const struct json_value *part, struct carat_error *err)
@@ -190,7 +191,7 @@ static int add_sound(struct input *in, const struct json_value *part, struct car
     int rc = slice_starts(data, "data:")
                  ? content_media_url(&in->content, CARAT_MEDIA_AUDIO, data, 0, err)
                  : content_media_base64(&in->content, CARAT_MEDIA_AUDIO, data, 0, err);
-    return content_at(rc, err, "input_audio.data");
+    return openai_in(rc, err, "input_audio.data");
 }
 
 static int add_film(struct input *in, const struct json_value *part, struct carat_error *err)
@@ -199,8 +200,8 @@ static int add_film(struct input *in, const struct json_value *part, struct cara
     if (url.size == 0) {
         return fail_no_source(part, "video_url", err);
     }
-    return content_at(content_media_url(&in->content, CARAT_MEDIA_VIDEO, url, 0, err), err,
-                      "video_url");
+    return openai_in(content_media_url(&in->content, CARAT_MEDIA_VIDEO, url, 0, err), err,
+                     "video_url");
 }
 
 static int add_file(struct input *in, const struct json_value *part, struct carat_error *err)
@@ -214,13 +215,13 @@ static int add_file(struct input *in, const struct json_value *part, struct cara
         data = none;
     }
     if (data.size > 0) {
-        return content_at(content_file_base64(&in->content, data, none, name, 0, err), err,
-                          "file_data");
+        return openai_in(content_file_base64(&in->content, data, none, name, 0, err), err,
+                         "file_data");
     }
     if (url.size == 0) {
         return fail_no_source(part, "file_data", err);
     }
-    return content_at(content_file_url(&in->content, url, none, name, 0, err), err, "file_data");
+    return openai_in(content_file_url(&in->content, url, none, name, 0, err), err, "file_data");
 }
 
 static int add_part(struct input *in, const struct json_value *part, struct carat_error *err)
@@ -269,7 +270,7 @@ static int add_content(struct input *in, const struct json_value *v, const char 
     for (struct json_iter it = json_iter(v); json_next(&it); i++) {
         int rc = add_part(in, it.value, err);
         if (rc) {
-            return content_at(rc, err, "%s[%zu]", name, i);
+            return openai_in(rc, err, "%s[%zu]", name, i);
         }
     }
     return json_count(v) > 0 ? 0 : content_text(&in->content, (struct slice){0}, err);
@@ -455,7 +456,7 @@ static int add_items(struct input *in, const struct json_value *list, const char
     for (struct json_iter it = json_iter(list); json_next(&it); i++) {
         int rc = add_item(in, it.value, err);
         if (rc) {
-            return content_at(rc, err, "%s[%zu]", name, i);
+            return openai_in(rc, err, "%s[%zu]", name, i);
         }
     }
     return 0;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "server/content.h"
 #include "server/note.h"
+#include "server/openai.h"
 #include "server/responses.h"
 
 #define TYPE_SHOWN 40 // bytes of a type in a note
@@ -147,7 +148,7 @@ static int add_namespace(struct tools *t, const struct json_value *v, struct car
         bool is_known = false;
         int rc = add_plain(t, it.value, space, &is_known, err);
         if (rc) {
-            return content_at(rc, err, "tools[%zu]", i);
+            return openai_in(rc, err, "tools[%zu]", i);
         }
     }
     return 0;
@@ -273,7 +274,7 @@ int responses_read_tools(struct call *call, struct responses *r, struct carat_er
     rc = rc ? rc : read_choice(&t, &choice, err);
     size_t i = 0;
     for (struct json_iter it = json_iter(list); !rc && json_next(&it); i++) {
-        rc = content_at(add_any(&t, it.value, err), err, "tools[%zu]", i);
+        rc = openai_in(add_any(&t, it.value, err), err, "tools[%zu]", i);
     }
     rc = rc ? rc : finish(&t, &choice, err);
     tool_list_release(&t.all);
