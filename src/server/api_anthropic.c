@@ -10,6 +10,9 @@
 #include "server/fields.h"
 #include "server/note.h"
 
+// What comes between blocks of text, and between the turns of one role.
+#define PARAGRAPH "\n\n"
+
 // ---------------------------------------------------------------------------------- blocks
 
 static int read_text_block(struct content *c, const struct json_value *block,
@@ -17,7 +20,7 @@ static int read_text_block(struct content *c, const struct json_value *block,
 {
     struct slice text;
     int rc = field_string(block, "text", &text, err);
-    return rc ? rc : content_text(c, text, err);
+    return rc ? rc : content_joined_text(c, text, PARAGRAPH, err);
 }
 
 static int read_image(struct content *c, const struct json_value *block, struct carat_error *err)
@@ -53,8 +56,7 @@ static int add_lines(struct content *c, const struct json_value *block, const ch
         struct slice text = {0};
         rc = ask_string(block, *keys, &text, err);
         if (!rc && text.size) {
-            rc = content_text(c, text, err);
-            rc = rc ? rc : content_text(c, slice_of("\n"), err);
+            rc = content_joined_text(c, text, "\n", err);
         }
     }
     return rc;
@@ -65,7 +67,7 @@ static int read_simple_content(struct content *c, const struct json_value *v,
                                struct carat_error *err)
 {
     if (json_kind(v) == JSON_STRING) {
-        return content_text(c, json_string(v), err);
+        return content_joined_text(c, json_string(v), PARAGRAPH, err);
     }
     if (json_kind(v) != JSON_ARRAY) {
         return field_refuse("content", "a string or a list of blocks", v, err);
@@ -96,7 +98,7 @@ static int read_document(struct content *c, const struct json_value *block, stru
     }
     if (slice_is(type, "text")) {
         rc = field_string(source, "data", &data, err);
-        rc = rc ? rc : content_text(c, data, err);
+        rc = rc ? rc : content_joined_text(c, data, PARAGRAPH, err);
     } else if (slice_is(type, "base64")) {
         rc = field_string(source, "data", &data, err);
         rc = rc ? rc : content_file_base64(c, data, media_type, (struct slice){0}, 0, err);
@@ -244,7 +246,7 @@ static int read_result_content(struct content *c, const struct json_value *v, bo
         return content_text(c, slice_of(""), err);
     }
     if (json_kind(v) == JSON_STRING) {
-        return content_text(c, json_string(v), err);
+        return content_joined_text(c, json_string(v), PARAGRAPH, err);
     }
     if (json_kind(v) != JSON_ARRAY) {
         return field_refuse("content", "a string or a list of blocks", v, err);
@@ -305,7 +307,7 @@ static int open_message(struct content *c, struct turn *turn, struct slice role,
                         struct carat_error *err)
 {
     if (slice_is(role, "user") && slice_equal(role, turn->role)) {
-        return content_text(c, slice_of("\n\n"), err);
+        return 0;
     }
     turn->role = role;
     return content_begin(c, role, err);
@@ -367,7 +369,7 @@ static int read_message(struct content *c, struct turn *turn, const struct json_
                           "messages[%zu]", i);
     }
     rc = open_message(c, turn, role, err);
-    rc = rc ? rc : content_text(c, json_string(v), err);
+    rc = rc ? rc : content_joined_text(c, json_string(v), PARAGRAPH, err);
     return content_at(rc, err, "messages[%zu]", i);
 }
 
@@ -603,6 +605,7 @@ static int parse_count(struct call *call, struct carat_error *err)
 const struct dialect dialect_anthropic = {
     .name = "anthropic",
     .stream_content_type = "text/event-stream",
+    .id_header = "request-id",
     .parse = parse_message,
     .answer = anthropic_answer,
     .begin = anthropic_begin,
@@ -615,6 +618,7 @@ const struct dialect dialect_anthropic = {
 const struct dialect dialect_anthropic_count = {
     .name = "anthropic_count",
     .stream_content_type = "text/event-stream",
+    .id_header = "request-id",
     .parse = parse_count,
     .answer = anthropic_answer_count,
     .error = anthropic_error,

@@ -130,7 +130,7 @@ static int read_text(struct reader *r, const struct json_value *part, struct sli
     struct slice text = {0};
     int rc = ask_string(part, "text", &text, err);
     if (rc || !json_bool(json_get(part, "thought"))) {
-        return rc ? rc : content_text(&r->content, text, err);
+        return rc ? rc : content_joined_text(&r->content, text, "\n", err);
     }
     return slice_is(role, "assistant") ? content_reasoning(&r->content, text, err) : 0;
 }

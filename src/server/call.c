@@ -350,7 +350,7 @@ static void put_header_text(char *out, size_t size, const char *text)
 }
 
 struct headers {
-    const char *list[8];
+    const char *list[10];
     char retry[24], note[400];
 };
 
@@ -371,6 +371,10 @@ static http_headers make_headers(struct headers *h, const struct work *w, int st
     if (status == 504) { // asking again would take as long
         h->list[n++] = "X-Should-Retry";
         h->list[n++] = "false";
+    }
+    if (w->call.dialect->id_header) {
+        h->list[n++] = w->call.dialect->id_header;
+        h->list[n++] = http_reply_request(w->call.reply)->id;
     }
     h->list[n] = NULL;
     return h->list;

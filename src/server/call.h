@@ -119,6 +119,7 @@ struct call_event {
 struct dialect {
     const char *name;                // for log and metrics
     const char *stream_content_type; // "text/event-stream", "application/x-ndjson"
+    const char *id_header; // where clients look for the request's id, beside X-Request-Id; or NULL
     // From call->body to call->ask (and call->state, the dialect's own, in the arena). It may put
     // another dialect into call->dialect where the path or body asks for another form. On failure
     // the status of the error decides: ARGUMENT and FORMAT 400, UNSUPPORTED 400, FULL 413, MEMORY

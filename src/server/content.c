@@ -10,6 +10,7 @@
 #include "base/base64.h"
 #include "base/error.h"
 #include "base/mem.h"
+#include "server/content_fit.h"
 
 // How many calls before a tool's result are searched for its id: a bound on the work of a hostile
 // history, far beyond what one answer can hold.
@@ -21,6 +22,8 @@ struct content_message {
     struct carat_message message;
     struct carat_part *parts; // [message.n_parts]
     size_t part_capacity;
+    char *text; // of the last part while it is a joined text, with room to grow
+    size_t text_capacity;
     struct carat_tool_call *calls; // [message.n_calls]
     size_t call_capacity;
     char *reasoning; // message.reasoning, with room to grow
@@ -109,6 +112,48 @@ int content_text(struct content *c, struct slice text, struct carat_error *err)
     }
     return add_part(
         c, (struct carat_part){.type = CARAT_PART_TEXT, .text = copy, .text_size = text.size}, err);
+}
+
+// Whether white space would stand between the two texts as they are.
+static bool has_gap(const struct carat_part *last, struct slice text)
+{
+    char before = last->text_size ? last->text[last->text_size - 1] : ' ';
+    char after = text.size ? text.data[0] : ' ';
+    return strchr(" \n\t\r", before) || strchr(" \n\t\r", after);
+}
+
+int content_joined_text(struct content *c, struct slice text, const char *separator,
+                        struct carat_error *err)
+{
+    struct content_message *m = c->last;
+    require(m);
+    struct carat_part *last = m->message.n_parts ? &m->parts[m->message.n_parts - 1] : NULL;
+    if (!last || last->type != CARAT_PART_TEXT) {
+        return content_text(c, text, err);
+    }
+    size_t gap = has_gap(last, text) ? 0 : strlen(separator);
+    size_t size;
+    if (!size_add(&size, last->text_size, gap) || !size_add(&size, size, text.size) ||
+        size > SIZE_MAX / 4) {
+        return fail(err, CARAT_E_MEMORY, "no memory for a text of %zu bytes", text.size);
+    }
+    if (m->text != last->text || size >= m->text_capacity) {
+        char *grown_text = call_take(c->call, 2 * size + 1, err);
+        if (!grown_text) {
+            return CARAT_E_MEMORY;
+        }
+        memcpy(grown_text, last->text, last->text_size);
+        m->text = grown_text;
+        m->text_capacity = 2 * size + 1;
+    }
+    memcpy(m->text + last->text_size, separator, gap);
+    if (text.size) {
+        memcpy(m->text + last->text_size + gap, text.data, text.size);
+    }
+    m->text[size] = '\0';
+    last->text = m->text;
+    last->text_size = size;
+    return 0;
 }
 
 int content_result(struct content *c, const struct json_value *v, struct carat_error *err)
@@ -532,7 +577,7 @@ int content_finish(struct content *c, struct carat_error *err)
     }
     c->call->ask.chat.messages = messages;
     c->call->ask.chat.n_messages = n;
-    return 0;
+    return content_fit(c->call, err);
 }
 
 // ------------------------------------------------------------------------------ tools

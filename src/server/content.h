@@ -21,6 +21,10 @@ struct content {
 // Begins a message; what follows is added to it. Strings are copied.
 int content_begin(struct content *c, struct slice role, struct carat_error *err);
 int content_text(struct content *c, struct slice text, struct carat_error *err);
+// The same, but joined to the part before when that is a text: the template trims each part and
+// puts nothing between them. The separator comes between unless there is white space already.
+int content_joined_text(struct content *c, struct slice text, const char *separator,
+                        struct carat_error *err);
 // The result of a tool: a JSON value, not a text.
 int content_result(struct content *c, const struct json_value *v, struct carat_error *err);
 int content_reasoning(struct content *c, struct slice text,
