@@ -124,6 +124,8 @@ function answer(conversation, parent) {
         showMemory();
         if (run.node.errorStatus === 401) {
             askKey(() => { connect(); answerAgain(run.node); });
+        } else if (run.node.errorStatus === 0) {
+            connect(); // says so below, and looks whether it comes back
         }
     });
     state.runs.set(conversation.id, run);
@@ -255,7 +257,7 @@ function setOnline(isOnline) {
 
 async function showMemory() {
     const [version, metrics] = await Promise.all([readVersion().catch(() => ''), readMetrics().catch(() => ({}))]);
-    const memory = metrics.process_resident_memory_bytes;
+    const memory = metrics.process_resident_memory_bytes ?? metrics.process_resident_memory_peak_bytes;
     at('memory').textContent = memory ? formatSize(memory) : '';
     at('memory').title = 'Memory that the server uses';
     state.about = [version ? `carat ${version}` : 'carat', state.model, memory ? `${formatSize(memory)} of memory` : ''].filter(Boolean);

@@ -30,6 +30,13 @@ function escape(text) {
     return text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]);
 }
 
+// HTML in an answer is shown as it is written, but for a few tags without attributes. It would be
+// enough to let DOMPurify have it, but the browser reports each handler and style it meets on the way.
+function plainTags(html) {
+    return escape(html.replace(/<!--[^]*?(?:-->|$)/g, ''))
+        .replace(/&lt;(\/?(?:b|br|del|details|em|hr|i|ins|kbd|mark|s|small|strong|sub|summary|sup|u))\s*\/?&gt;/gi, '<$1>');
+}
+
 // Lengths are bounded: an opener without its end must not cost a look at all that follows.
 const BLOCK = /^ {0,3}(?:\$\$([^]{1,8000}?)\$\$|\\\[([^]{1,8000}?)\\\])[ \t]*(?:\n|$)/;
 const DISPLAY = /^(?:\$\$([^]{1,4000}?)\$\$|\\\[([^]{1,4000}?)\\\])/;
@@ -64,6 +71,7 @@ const marked = new Marked({
     breaks: true,
     extensions: [mathBlock, mathInline],
     renderer: {
+        html: ({ text }) => plainTags(text),
         image: ({ href, text }) => `<a href="${escape(href)}">${escape(text || href)}</a>`,
     },
 });
