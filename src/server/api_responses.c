@@ -126,14 +126,14 @@ static void note_ignored(struct call *call, const struct responses *r)
     }
 }
 
-static int parse(struct call *call, struct carat_error *err)
+static int parse_as(struct call *call, enum ask_kind kind, struct carat_error *err)
 {
     struct responses *r = call_take(call, sizeof(*r), err);
     if (!r) {
         return CARAT_E_MEMORY;
     }
     call->state = r;
-    call->ask.kind = ASK_CHAT;
+    call->ask.kind = kind;
     r->is_kept = true;
     memcpy(r->id, "resp_", 5);
     memcpy(r->id + 5, call->id, strlen(call->id) + 1);
@@ -155,6 +155,25 @@ static int parse(struct call *call, struct carat_error *err)
     return responses_read_input(call, r, err);
 }
 
+static int parse(struct call *call, struct carat_error *err)
+{
+    return parse_as(call, ASK_CHAT, err);
+}
+
+// How long the prompt of such a request is; nothing is made or kept.
+static int parse_count(struct call *call, struct carat_error *err)
+{
+    int rc = parse_as(call, ASK_COUNT, err);
+    call->ask.streams = false;
+    return rc;
+}
+
+static void answer_count(struct call *call, struct buf *out)
+{
+    buf_addf(out, "{\"object\":\"response.input_tokens\",\"input_tokens\":%zu}",
+             call->usage.prompt_tokens);
+}
+
 const struct dialect dialect_openai_responses = {
     .name = "openai-responses",
     .stream_content_type = "text/event-stream",
@@ -166,6 +185,18 @@ const struct dialect dialect_openai_responses = {
     .end = responses_end,
     .error = responses_error,
     .stream_error = responses_stream_error,
+};
+
+const struct dialect dialect_openai_responses_count = {
+    .name = "openai-responses-count",
+    .stream_content_type = "text/event-stream",
+    .parse = parse_count,
+    .answer = answer_count,
+    .begin = responses_begin,
+    .event = responses_event,
+    .end_choice = responses_end_choice,
+    .end = responses_end,
+    .error = responses_error,
 };
 
 // ------------------------------------------------------------------------------ stored answers

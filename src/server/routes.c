@@ -28,6 +28,7 @@ const struct route routes[] = {
     {"POST",   "/v1/responses",               &dialect_openai_responses, NULL, false},
     {"GET",    "/v1/responses/*",             NULL, responses_get, false},
     {"DELETE", "/v1/responses/*",             NULL, responses_delete, false},
+    {"POST",   "/v1/responses/input_tokens",  &dialect_openai_responses_count, NULL, false},
     {"POST",   "/v1/responses/*",             NULL, responses_post, false},
     {"POST",   "/v1/audio/transcriptions",    &dialect_openai_transcriptions, NULL, false},
     {"POST",   "/v1/audio/translations",      &dialect_openai_translations, NULL, false},
@@ -36,6 +37,13 @@ const struct route routes[] = {
     {"POST",   "/chat/completions",           &dialect_openai_chat, NULL, false},
     {"POST",   "/completions",                &dialect_openai_text, NULL, false},
     {"POST",   "/embeddings",                 &dialect_openai_embeddings, NULL, false},
+    {"POST",   "/responses",                  &dialect_openai_responses, NULL, false},
+    {"GET",    "/responses/*",                NULL, responses_get, false},
+    {"DELETE", "/responses/*",                NULL, responses_delete, false},
+    {"POST",   "/responses/input_tokens",     &dialect_openai_responses_count, NULL, false},
+    {"POST",   "/responses/*",                NULL, responses_post, false},
+    {"POST",   "/audio/transcriptions",       &dialect_openai_transcriptions, NULL, false},
+    {"POST",   "/audio/translations",         &dialect_openai_translations, NULL, false},
 
     // Anthropic
     {"POST",   "/v1/messages",                &dialect_anthropic, NULL, false},

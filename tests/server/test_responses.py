@@ -156,6 +156,18 @@ class Talk(unittest.TestCase):
         self.assertEqual(say("Write a story about a owl.", **options),
                          say("Write a story about a owl.", **options))
 
+    def test_counting_makes_nothing(self):
+        for options in ({}, {"tools": [WEATHER], "reasoning": {"effort": "low"}}):
+            n = client.responses.input_tokens.count(model="x", input="What is ice?", **options)
+            self.assertEqual(n.object, "response.input_tokens")
+            self.assertEqual(n.input_tokens, create("What is ice?", **options).usage.input_tokens)
+
+    def test_paths_without_v1(self):
+        with openai.OpenAI(base_url=server.url, api_key="none") as bare:
+            made = bare.responses.create(model="x", input="What is 2 + 3?", temperature=0)
+            self.assertEqual(made.output_text, "5")
+            self.assertEqual(bare.responses.retrieve(made.id).output_text, "5")
+
     def test_idle_fields_are_ignored(self):
         raw = client.responses.with_raw_response.create(
             model="x", temperature=0, input="What is 2 + 3?", truncation="auto",
