@@ -571,6 +571,9 @@ static int parse(struct call *call, enum ask_kind kind, struct carat_error *err)
         return CARAT_E_MEMORY;
     }
     int rc = call_parse_body(call, &root, err);
+    if (!rc && json_kind(json_get(root, "thread")) == JSON_OBJECT) {
+        rc = fail(err, CARAT_E_UNSUPPORTED, ANTHROPIC_NO_THREADS);
+    }
     rc = rc ? rc : ask_string(root, "model", &model, err);
     rc = rc ? rc : read_sampling(call, root, err);
     rc = rc ? rc : content_at(read_thinks(call, json_get(root, "thinking"), err), err, "thinking");

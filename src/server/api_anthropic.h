@@ -6,6 +6,10 @@
 
 #include "server/call.h"
 
+// Clients that would leave the conversation to the server send it whole when they are told so,
+// which they know by a code in the error.
+#define ANTHROPIC_NO_THREADS "thread: conversations are not kept here; send all messages"
+
 enum anthropic_block {
     BLOCK_NONE,
     BLOCK_THINKING,

@@ -366,6 +366,9 @@ void anthropic_error(int status, const struct carat_error *error, bool in_stream
     buf_addf(out,
              "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":", error_type(status));
     add_text(out, error->text);
+    if (strcmp(error->text, ANTHROPIC_NO_THREADS) == 0) {
+        buf_adds(out, ",\"details\":{\"error_code\":\"thread_unsupported_request\"}");
+    }
     buf_adds(out, "}}");
     if (in_stream) {
         sse_end(out);
