@@ -11,6 +11,7 @@ struct serve_settings {
     const char *model_path; // --model, for configuration files
     const char *config;
     const char *model_id;
+    const char *transcription_prompt;
     const char *host;
     struct option_count port;
     const char *tls_cert, *tls_key;
@@ -49,6 +50,10 @@ static const struct option address_rows[] = {
      0, 65535, NULL},
     {"model-id", OPTION_TEXT, "NAME", "what clients call the model (default: the model's own name)",
      AT(model_id), 0, 0, NULL},
+    {"transcription-prompt", OPTION_TEXT, "TEXT",
+     "what is asked of the model about a sound at /v1/audio/transcriptions; {language} stands for "
+     "the language (default: Gemma's own question)",
+     AT(transcription_prompt), 0, 0, NULL},
     {"tls-cert", OPTION_TEXT, "FILE", "certificate chain (PEM): serve HTTPS", AT(tls_cert), 0, 0,
      NULL},
     {"tls-key", OPTION_TEXT, "FILE", "its private key (PEM)", AT(tls_key), 0, 0, NULL},
@@ -164,6 +169,7 @@ static int set_list(const char **out, const struct option_texts *from, const cha
 static int set_options(struct serve_options *o, const struct serve_settings *s)
 {
     o->model_id = s->model_id;
+    o->transcription_prompt = s->transcription_prompt;
     o->host = s->host ? s->host : o->host;
     o->port = s->port.is_set ? (uint16_t)s->port.value : o->port;
     o->tls_cert = s->tls_cert;
@@ -369,5 +375,6 @@ const struct command command_serve = {
         },
     .options_size = sizeof(struct serve_settings),
     .args_max = 1,
+    .reads_config = true,
     .run = run_serve,
 };

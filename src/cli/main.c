@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "cli/help.h"
+#include "cli/sources.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -121,14 +122,35 @@ static void on_log(void *user, enum carat_log_level level, const char *text)
     }
 }
 
+// Help is given whatever the environment and the files say.
+static bool asks_for_help(char **words, size_t n_words)
+{
+    for (size_t i = 0; i < n_words && strcmp(words[i], "--") != 0; i++) {
+        if (strcmp(words[i], "--help") == 0 || strcmp(words[i], "-h") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int run_command(const struct command *command, struct output *out, char **words,
                        size_t n_words)
 {
     int code = EXIT_FAILED;
     struct carat_error err;
     struct command_call call = {.command = command, .out = out};
+    struct sources sources = {.words = NULL};
     const char **args = NULL;
     bool wants_help = false;
+    if (command->reads_config && !asks_for_help(words, n_words)) {
+        if (sources_gather(&sources, command, words, n_words, &err)) {
+            sources_release(&sources);
+            say("%s", err.text);
+            return EXIT_USAGE;
+        }
+        words = sources.words;
+        n_words = sources.n;
+    }
     void *options = mem_new(command->options_size, &err);
     if (!options) {
         code = say_error(&err);
@@ -154,6 +176,7 @@ static int run_command(const struct command *command, struct output *out, char *
 out:
     mem_free(args);
     mem_free(options);
+    sources_release(&sources);
     return code;
 }
 

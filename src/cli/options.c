@@ -89,6 +89,12 @@ static const struct option *find_option(const struct command *command, const cha
     return NULL;
 }
 
+const struct option *option_find(const struct command *command, const char *name, size_t size)
+{
+    size_t group_offset = 0;
+    return find_option(command, name, size, &group_offset);
+}
+
 static int fail_unknown(const struct command *command, const char *word, size_t size,
                         struct carat_error *err)
 {

@@ -99,6 +99,7 @@ struct command {
     const struct example *examples;    // ends with a row without line; may be NULL
     size_t options_size;
     size_t args_max;
+    bool reads_config; // options may stand in the environment and a file, too: sources.h
     int (*run)(const struct command_call *call); // an enum exit_code
 };
 
@@ -111,6 +112,8 @@ const char *command_nearest(const char *name);
 // command's name. args has room for n_words. *wants_help: --help was there, nothing else counts.
 int options_parse(struct command_call *call, void *options, const char **args, char **words,
                   size_t n_words, bool *wants_help, struct carat_error *err);
+// The row of this name; NULL when there is none.
+const struct option *option_find(const struct command *command, const char *name, size_t size);
 // A decimal integer, as an option takes it: digits only, in [min, max].
 bool parse_count(const char *text, double min, double max, uint64_t *out);
 
