@@ -161,6 +161,19 @@ install_own_meson() {
     build-tools/bin/pip install --quiet "meson>=$meson_min" ninja
 }
 
+# OpenAI's Node client, in the versions of tests/server/node, where Node is there already.
+install_node_clients() {
+    has node && has npm || { say "without node and npm OpenAI's Node client is not tested here"; return 0; }
+    for file in package.json package-lock.json; do
+        cmp -s "tests/server/node/$file" "build-tools/node/$file" || rm -rf build-tools/node
+    done
+    [ -d build-tools/node/node_modules/openai ] && return 0
+    mkdir -p build-tools/node
+    cp tests/server/node/package.json tests/server/node/package-lock.json build-tools/node/
+    (cd build-tools/node && npm ci --silent --no-audit --no-fund >&2) ||
+        { rm -rf build-tools/node; say "OpenAI's Node client could not be fetched: going on without"; }
+}
+
 # What is only wanted is not worth asking for a password each time.
 is_root_at_hand() {
     [ "$system" = brew ] || [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }
@@ -179,6 +192,7 @@ for package in $wanted; do
     install_packages "$package" || say "going on without $package"
 done
 meson_is_new_enough || install_own_meson
+! is_for test ci || install_node_clients
 if is_for test ci && [ "$system" != brew ] && { ! has qemu-aarch64 || ! has aarch64-linux-gnu-gcc; }; then
     say "without qemu-user and the arm64 cross compiler the arm64 kernels are not tested here"
 fi
