@@ -416,7 +416,7 @@ int content_file(struct content *c, struct slice file, struct slice mime, struct
             return fail(err, CARAT_E_FORMAT,
                         "expected the file's text in UTF-8, found other bytes");
         }
-        return content_text(c, file, err);
+        return content_joined_text(c, file, "\n\n", err);
     default:
         return refuse_file(file, mime, err);
     }

@@ -127,7 +127,7 @@ static int add_part_text(struct reader *r, const struct json_value *part, const 
                     json_kind_name(json_kind(v)));
     }
     text = json_string(v);
-    return content_text(&r->content, text, err);
+    return content_joined_text(&r->content, text, "\n", err);
 }
 
 static int add_part(struct reader *r, const struct json_value *part, struct carat_error *err)
