@@ -16,7 +16,7 @@ export function h(tag, props, ...children) {
             element.setAttribute(name, value === true ? '' : value);
         }
     }
-    element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+    element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
     return element;
 }
 

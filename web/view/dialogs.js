@@ -132,14 +132,13 @@ const KEYS = [
 export function openHelp(about) {
     const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
     const keys = KEYS.map(([names, what]) => h('div', { class: 'key' }, h('dt', {},
-        names.split('  ').map((combination, i) => [i ? ' ' : null, combination.split(' ').map((name) => h('kbd', {}, isMac && name === 'Ctrl' ? '⌘' : name))])
-            .flat(2)), h('dd', {}, what)));
+        names.split('  ').map((combination, i) => [i ? ' ' : null, combination.split(' ').map((name) => h('kbd', {}, isMac && name === 'Ctrl' ? '⌘' : name))])), h('dd', {}, what)));
     return open(frame('Help', 'help', h('div', { class: 'body' },
         h('p', {}, 'Drop or paste pictures, sounds, films and texts anywhere. What you record is heard while you speak. It goes to this server and to nobody else; chats are kept in this browser.'),
         h('h3', {}, 'Keyboard'), h('dl', { class: 'keys' }, keys),
         h('h3', {}, 'About'), h('p', { class: 'about' }, about.join(' · ')),
         h('p', {}, h('small', {}, 'Made with ', ['marked', 'dompurify', 'katex', 'highlight'].map((name, i) => [i ? ', ' : '',
-            h('a', { href: `assets/vendor/${name}/LICENSE`, target: '_blank', rel: 'noopener' }, name)]).flat(), '.')))));
+            h('a', { href: `assets/vendor/${name}/LICENSE`, target: '_blank', rel: 'noopener' }, name)]), '.')))));
 }
 
 export function askKey(onKey) {
