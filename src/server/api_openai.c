@@ -64,6 +64,9 @@ static int read_image_tokens(const struct json_value *root, uint32_t *out, struc
     static const size_t allowed[] = {70, 140, 280, 560, 1120};
     const struct json_value *options = json_get(root, "mm_processor_kwargs");
     size_t n = 0;
+    if (field_is_given(options) && json_kind(options) != JSON_OBJECT) {
+        return field_refuse("mm_processor_kwargs", "an object", options, err);
+    }
     int rc = ask_size(options, "max_soft_tokens", 1, 1120, &n, err);
     bool is_allowed = !field_is_given(json_get(options, "max_soft_tokens"));
     for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++) {

@@ -203,19 +203,23 @@ static int read_sampling(struct call *call, const struct json_value *root, struc
     return rc ? rc : read_biases(call, root, err);
 }
 
+// An object's member that is an object itself; absent and null give NULL.
+static int read_object(const struct json_value *object, const char *key,
+                       const struct json_value **out, struct carat_error *err)
+{
+    const struct json_value *v = json_get(object, key);
+    *out = field_is_given(v) ? v : NULL;
+    return *out && json_kind(v) != JSON_OBJECT ? field_refuse(key, "an object", v, err) : 0;
+}
+
 static int read_stream(struct call *call, const struct json_value *root, struct carat_error *err)
 {
+    const struct json_value *options = NULL;
     int rc = ask_bool(root, "stream", &call->ask.streams, err);
-    const struct json_value *options = json_get(root, "stream_options");
-    if (rc || !field_is_given(options)) {
-        return rc;
-    }
-    if (json_kind(options) != JSON_OBJECT) {
-        return fail(err, CARAT_E_ARGUMENT, "stream_options: expected an object, found %s",
-                    json_kind_name(json_kind(options)));
-    }
-    return openai_in(ask_bool(options, "include_usage", &call->ask.includes_usage, err), err,
-                     "stream_options");
+    rc = rc ? rc : read_object(root, "stream_options", &options, err);
+    return rc ? rc
+              : openai_in(ask_bool(options, "include_usage", &call->ask.includes_usage, err), err,
+                          "stream_options");
 }
 
 // ------------------------------------------------------------------------------ structured output
@@ -295,10 +299,10 @@ static int set_choices(struct call *call, const struct json_value *v, const char
 static int read_structured(struct call *call, const struct json_value *root,
                            struct carat_error *err)
 {
-    const struct json_value *options = json_get(root, "structured_outputs");
-    if (field_is_given(options) && json_kind(options) != JSON_OBJECT) {
-        return fail(err, CARAT_E_ARGUMENT, "structured_outputs: expected an object, found %s",
-                    json_kind_name(json_kind(options)));
+    const struct json_value *options = NULL;
+    int status = read_object(root, "structured_outputs", &options, err);
+    if (status) {
+        return status;
     }
     const struct {
         const struct json_value *from;
@@ -332,16 +336,13 @@ static int read_structured(struct call *call, const struct json_value *root,
 
 int openai_read_format(struct call *call, const struct json_value *root, struct carat_error *err)
 {
-    const struct json_value *format = json_get(root, "response_format");
+    const struct json_value *format = NULL;
     struct slice type = {0};
-    if (!field_is_given(format)) {
-        return 0;
+    int rc = read_object(root, "response_format", &format, err);
+    if (rc || !format) {
+        return rc;
     }
-    if (json_kind(format) != JSON_OBJECT) {
-        return fail(err, CARAT_E_ARGUMENT, "response_format: expected an object, found %s",
-                    json_kind_name(json_kind(format)));
-    }
-    int rc = openai_in(ask_string(format, "type", &type, err), err, "response_format");
+    rc = openai_in(ask_string(format, "type", &type, err), err, "response_format");
     if (rc || slice_is(type, "text")) {
         return rc;
     }
@@ -413,11 +414,16 @@ int openai_read_reasoning(struct call *call, const struct json_value *root, stru
 {
     struct ask *ask = &call->ask;
     struct carat_chat *chat = &ask->chat;
-    const struct json_value *reasoning = json_get(root, "reasoning");
-    const struct json_value *kwargs = json_get(root, "chat_template_kwargs");
+    const struct json_value *reasoning = NULL;
+    const struct json_value *kwargs = NULL;
     bool shows = !ask->hides_thoughts;
     bool excludes = ask->hides_thoughts;
-    int rc = read_effort(reasoning, "effort", &chat->thinks, err);
+    int rc = read_object(root, "reasoning", &reasoning, err);
+    rc = rc ? rc : read_object(root, "chat_template_kwargs", &kwargs, err);
+    if (rc) {
+        return rc;
+    }
+    rc = read_effort(reasoning, "effort", &chat->thinks, err);
     rc = rc ? rc : ask_bool(reasoning, "enabled", &chat->thinks, err);
     rc = rc ? rc : ask_bool(reasoning, "exclude", &excludes, err);
     rc = rc ? rc : openai_read_limit(reasoning, "max_tokens", &ask->thought_tokens_max, err);

@@ -5,13 +5,14 @@ import json
 import math
 import os
 import struct
+import subprocess
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pydantic
 
-from harness import DEMO, Server
+from harness import CARAT, DEMO, Server
 
 EVAL = os.path.join(os.path.dirname(DEMO), "eval")
 GREEDY = {"model": "carat-demo", "temperature": 0, "max_tokens": 128}
@@ -46,8 +47,9 @@ def chat(messages, **options):
     return client.chat.completions.create(messages=messages, **{**GREEDY, **options})
 
 
-def tokenize(text, **options):
-    return server.json("/tokenize", {"content": text, **options})["tokens"]
+def tokenize(*words):
+    found = subprocess.run([CARAT, "tokenize", DEMO, *words], capture_output=True, check=True)
+    return [int(word) for word in found.stdout.split()]
 
 
 def say(messages, **options):
@@ -248,6 +250,19 @@ class Sampling(unittest.TestCase):
         self.assertEqual(len(ids), 1)
         other = say("What is 2 + 3?", logit_bias={str(ids[0]): -100}, max_tokens=1)
         self.assertEqual(other.strip(), second.token.strip())
+
+    def test_an_answer_in_circles_is_ended(self):
+        (token,) = tokenize(" fish")
+        options = {"logit_bias": {str(token): 100}, "max_tokens": 1500}
+        found = chat("Hello", **options)
+        self.assertEqual(found.choices[0].finish_reason, "length")
+        self.assertEqual(found.choices[0].carat_finish, "loop")
+        self.assertLess(found.usage.completion_tokens, 1500)
+        last = stream("Hello", **options)[-1].choices[0]
+        self.assertEqual((last.finish_reason, last.carat_finish), ("length", "loop"))
+        free = chat("Hello", extra_body={"loop_guard": False}, **options)
+        self.assertEqual(free.usage.completion_tokens, 1500)
+        self.assertFalse(hasattr(free.choices[0], "carat_finish"))
 
     def test_logprobs_are_those_of_the_text(self):
         found = chat("What is the capital of Colombia?", logprobs=True, top_logprobs=3)
@@ -529,6 +544,8 @@ class Errors(Refused):
         self.refused("stream_options.include_usage", stream=True,
                      stream_options={"include_usage": "yes"})
         self.refused("reasoning_effort", reasoning_effort="huge")
+        self.refused("reasoning", extra_body={"reasoning": "high"})
+        self.refused("chat_template_kwargs", extra_body={"chat_template_kwargs": []})
         self.refused("modalities", modalities=["text", "audio"])
         self.refused("grammar", extra_body={"grammar": "root ::= x"})
 
@@ -692,11 +709,22 @@ class Completions(unittest.TestCase):
 
     def test_tokens_are_a_prompt(self):
         text = self.create(prompt="Once upon a time")
-        ids = tokenize("Once upon a time", add_special=True)
+        ids = tokenize("Once upon a time", "--bos")
         for prompt in (ids, [ids]):
             found = self.create(prompt=prompt)
             self.assertEqual(found.choices[0].text, text.choices[0].text)
             self.assertEqual(found.usage.prompt_tokens, text.usage.prompt_tokens)
+
+    def test_control_tokens_do_no_harm(self):
+        (picture,) = tokenize("<|image|>", "--special")
+        for token in (0, 1, 2, 3, picture, picture + 1):
+            try:
+                self.create(prompt=[2, token, token], max_tokens=1)
+            except openai.BadRequestError as error:
+                self.assertIn("placeholder", error.message)
+        with self.assertRaises(openai.BadRequestError):
+            self.create(prompt=[2, picture])
+        self.assertEqual(say("What is 2 + 3?"), "5")
 
     def test_echo_and_limits(self):
         plain = self.create(prompt="Once upon a time")
@@ -781,7 +809,7 @@ class Embeddings(unittest.TestCase):
             self.assertAlmostEqual(x, y, places=6)
 
     def test_tokens_and_dimensions(self):
-        ids = tokenize("What is ice?", add_special=True)
+        ids = tokenize("What is ice?", "--bos")
         whole = self.create("What is ice?", encoding_format="float").data[0].embedding
         self.assertEqual(self.create(ids, encoding_format="float").data[0].embedding, whole)
         cut = self.create("What is ice?", dimensions=64, encoding_format="float").data[0].embedding
