@@ -134,11 +134,36 @@ int os_reader_open(struct os_reader *out, const char *path, struct carat_error *
     return 0;
 }
 
+int os_reader_open_memory(struct os_reader *out, const void *data, size_t size, const char *name,
+                          struct carat_error *err)
+{
+    struct os_reader r = {.fd = -1, .data = data, .size = size, .path = mem_strdup(name, err)};
+    if (!r.path) {
+        return CARAT_E_MEMORY;
+    }
+    *out = r;
+    return 0;
+}
+
+// As read(2).
+static ssize_t read_part(struct os_reader *r, char *out, size_t size)
+{
+    if (r->fd >= 0) {
+        return read(r->fd, out, size);
+    }
+    uint64_t left = r->size - r->at;
+    size_t n = size < left ? size : (size_t)left;
+    if (n > 0) {
+        memcpy(out, r->data + r->at, n);
+    }
+    return (ssize_t)n;
+}
+
 int os_reader_next(struct os_reader *r, void *out, size_t size, struct carat_error *err)
 {
     char *bytes = out;
     for (size_t done = 0; done < size;) {
-        ssize_t n = read(r->fd, bytes + done, size - done);
+        ssize_t n = read_part(r, bytes + done, size - done);
         if (n == 0) {
             return fail(err, CARAT_E_FORMAT, "%s: ends after %llu bytes, where more is expected",
                         r->path, (unsigned long long)r->at);
@@ -156,7 +181,9 @@ int os_reader_next(struct os_reader *r, void *out, size_t size, struct carat_err
 void os_reader_close(struct os_reader *r)
 {
     if (r->path) {
-        close(r->fd);
+        if (r->fd >= 0) {
+            close(r->fd);
+        }
         mem_free(r->path);
     }
     *r = (struct os_reader){0};

@@ -29,11 +29,15 @@ void os_writer_close(struct os_writer *w);
 // An ordinary file, read in order.
 struct os_reader {
     char *path;
-    int fd;
+    int fd;              // of a file
+    const uint8_t *data; // or bytes of the caller's
     uint64_t size; // bytes of the whole file
     uint64_t at;   // bytes read
 };
 int os_reader_open(struct os_reader *out, const char *path, struct carat_error *err);
+// The same over bytes that outlive the reader (for tests and fuzzing).
+int os_reader_open_memory(struct os_reader *out, const void *data, size_t size, const char *name,
+                          struct carat_error *err);
 // All of size bytes, or an error: CARAT_E_FORMAT where the file ends before.
 int os_reader_next(struct os_reader *r, void *out, size_t size, struct carat_error *err);
 void os_reader_close(struct os_reader *r); // takes zeroed memory
