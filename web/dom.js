@@ -86,7 +86,8 @@ export function announce(text) {
 }
 
 export function formatSeconds(seconds) {
-    return seconds < 10 ? `${seconds.toFixed(1)} s`
+    return seconds < 0.1 ? 'a moment'
+        : seconds < 10 ? `${seconds.toFixed(1)} s`
         : seconds < 60 ? `${Math.round(seconds)} s`
             : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
 }

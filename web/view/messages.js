@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The conversation as it is seen: one article a message. While an answer grows only its own texts
-// change, at most once a frame.
+// change, at most once a frame, and less often where that takes long.
 import { announce, formatClock, formatSeconds, formatSize, h, icon, iconButton } from '../dom.js';
 import { addressOf } from '../attach.js';
 import { pathOf, siblingsOf } from '../conversation.js';
@@ -19,7 +19,8 @@ export class MessagesView {
     constructor(scroller, list, actions) {
         Object.assign(this, { scroller, list, actions });
         this.isFollowing = true;
-        this.pending = null;
+        this.isPending = false;
+        this.pause = 0; // ms before the next time
         this.run = null;
         this.articles = new Map();
         scroller.addEventListener('scroll', () => {
@@ -54,14 +55,20 @@ export class MessagesView {
 
     // The answer grew.
     grow(node) {
-        this.pending ||= requestAnimationFrame(() => {
-            this.pending = null;
+        if (this.isPending) {
+            return;
+        }
+        this.isPending = true;
+        setTimeout(() => requestAnimationFrame(() => {
+            this.isPending = false;
             const article = this.articles.get(node.id);
             if (article?.isConnected && this.run?.node === node) {
+                const start = performance.now();
                 article.fill(false);
                 this.follow();
+                this.pause = 3 * (performance.now() - start);
             }
-        });
+        }), this.pause);
     }
 
     // The answer is complete.
