@@ -9,9 +9,11 @@
 #include "base/error.h"
 #include "base/os.h"
 #include "server/compiled.h"
+#include "server/fetch.h"
 #include "server/recall.h"
 #include "server/work.h"
 
+#define FETCH_SECONDS  30.0 // for an address in a request
 #define CALL_MEDIA_MAX 1024
 #define URL_SHOWN      80 // bytes of an address in an error
 
@@ -158,6 +160,19 @@ static int read_data_url(struct slice url, struct buf *out, struct carat_error *
     return 0;
 }
 
+static int fetch(struct call *call, struct slice url, struct buf *out, struct carat_error *err)
+{
+    struct fetch_options options = {.size_max = call->server->options->body_size_max,
+                                    .seconds_max = FETCH_SECONDS};
+    if (!call->server->options->fetches_urls) {
+        return fail(err, CARAT_E_UNSUPPORTED,
+                    "addresses in requests are not fetched: send the content itself, as "
+                    "data:TYPE;base64,..., or start the server with --fetch-urls");
+    }
+    const char *text = call_text(call, url, err);
+    return text ? fetch_url(out, text, &options, err) : CARAT_E_MEMORY;
+}
+
 int call_read_url(struct call *call, struct slice url, struct slice *out, struct carat_error *err)
 {
     struct buf data = {.max = call->server->options->body_size_max};
@@ -165,9 +180,7 @@ int call_read_url(struct call *call, struct slice url, struct slice *out, struct
     if (slice_starts(url, "data:")) {
         rc = read_data_url(url, &data, err);
     } else if (slice_starts(url, "http://") || slice_starts(url, "https://")) {
-        rc = fail(err, CARAT_E_UNSUPPORTED,
-                  "addresses in requests are not fetched: send the content itself, as "
-                  "data:TYPE;base64,...");
+        rc = fetch(call, url, &data, err);
     } else {
         rc = fail(err, CARAT_E_ARGUMENT,
                   "address \"%.*s\": expected data:, http: or https:; files are sent in the "

@@ -18,6 +18,8 @@ const struct route routes[] = {
     {"GET",    "/healthz",                    NULL, info_health, true},
     {"GET",    "/metrics",                    NULL, info_metrics, false},
     {"GET",    "/version",                    NULL, info_version, false},
+    {"POST",   "/tokenize",                   &dialect_tokenize, NULL, false},
+    {"POST",   "/detokenize",                 &dialect_detokenize, NULL, false},
 
     // OpenAI
     {"GET",    "/v1/models",                  NULL, info_models, false},
@@ -68,6 +70,7 @@ const struct route routes[] = {
     {"GET",    "/v1beta/models",              NULL, gemini_models, false},
     {"GET",    "/v1beta/models/*",            NULL, gemini_model, false},
     {"POST",   "/v1beta/models/*",            &dialect_gemini, NULL, false},
+    {"POST",   "/v1/models/*",                &dialect_gemini, NULL, false},
     {.path = NULL},
 };
 // clang-format on

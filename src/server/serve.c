@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/os.h"
+#include "server/fetch.h"
 #include "server/guard.h"
 #include "server/keys.h"
 #include "server/log.h"
@@ -114,6 +115,10 @@ static int check_exposure(const struct server *s, struct carat_error *err)
                     "--host %s lets other machines in, and there is no API key: add --api-key KEY "
                     "or --api-key-file FILE, or stay on 127.0.0.1",
                     o->host);
+    }
+    if (o->fetches_urls && !fetch_is_built()) {
+        return fail(err, CARAT_E_UNSUPPORTED,
+                    "--fetch-urls: this build was made without libcurl and cannot fetch");
     }
     return 0;
 }

@@ -47,6 +47,7 @@ const struct route *route_near(const char *path);
 extern const struct dialect dialect_openai_chat, dialect_openai_text, dialect_openai_embeddings,
     dialect_openai_responses, dialect_openai_responses_count, dialect_openai_transcriptions,
     dialect_openai_translations, dialect_anthropic, dialect_anthropic_count, dialect_ollama_chat,
-    dialect_ollama_generate, dialect_ollama_embed, dialect_ollama_embeddings, dialect_gemini;
+    dialect_ollama_generate, dialect_ollama_embed, dialect_ollama_embeddings, dialect_gemini,
+    dialect_tokenize, dialect_detokenize;
 
 #endif
