@@ -52,6 +52,12 @@ has_heif_decoders() {
     return 0
 }
 
+# For the page's test. Ubuntu has Chromium as a snap only, which is nobody's to install unasked.
+has_browser() {
+    has chromium-headless-shell || has chromium && return 0
+    [ "$system" = apt ] && ! apt-cache show chromium-headless-shell >/dev/null 2>&1
+}
+
 meson_is_new_enough() {
     [ -x build-tools/bin/meson ] && return 0
     has meson || return 1
@@ -98,6 +104,7 @@ find_missing() {
         has c++ || has g++ || has clang++ || want g++ -
         has qemu-aarch64 || want qemu-user -
         has aarch64-linux-gnu-gcc || want "gcc-aarch64-linux-gnu libc6-dev-arm64-cross" -
+        has_browser || want chromium-headless-shell -
     fi
     if is_for fuzz ci; then
         has_fuzzer || need "clang $(clang_runtime)" llvm
