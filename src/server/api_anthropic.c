@@ -34,17 +34,19 @@ static int read_image(struct content *c, const struct json_value *block, struct 
     }
     if (slice_is(type, "base64")) {
         rc = field_string(source, "data", &data, err);
-        rc = rc ? rc : content_media_base64(c, CARAT_MEDIA_IMAGE, data, 0, err);
+        rc = rc ? rc
+                : content_at(content_media_base64(c, CARAT_MEDIA_IMAGE, data, 0, err), err, "data");
     } else if (slice_is(type, "url")) {
         rc = field_string(source, "url", &data, err);
-        rc = rc ? rc : content_media_url(c, CARAT_MEDIA_IMAGE, data, 0, err);
+        rc =
+            rc ? rc : content_at(content_media_url(c, CARAT_MEDIA_IMAGE, data, 0, err), err, "url");
     } else {
         return fail(err, CARAT_E_UNSUPPORTED,
                     "source.type: expected \"base64\" or \"url\", found \"%.*s\": files are not "
                     "kept here, send the picture in the request",
                     (int)(type.size < FIELDS_SHOWN ? type.size : FIELDS_SHOWN), type.data);
     }
-    return content_at(rc, err, "source");
+    return field_in(rc, err, "source");
 }
 
 // What a document or search result says of itself, as lines before its text.
@@ -78,7 +80,7 @@ static int read_simple_content(struct content *c, const struct json_value *v,
         int rc = slice_is(type, "image") ? read_image(c, it.value, err)
                                          : read_text_block(c, it.value, err);
         if (rc) {
-            return content_at(rc, err, "content[%zu]", i);
+            return field_in(rc, err, "content[%zu]", i);
         }
     }
     return 0;
@@ -101,10 +103,14 @@ static int read_document(struct content *c, const struct json_value *block, stru
         rc = rc ? rc : content_joined_text(c, data, PARAGRAPH, err);
     } else if (slice_is(type, "base64")) {
         rc = field_string(source, "data", &data, err);
-        rc = rc ? rc : content_file_base64(c, data, media_type, (struct slice){0}, 0, err);
+        rc = rc ? rc
+                : content_at(content_file_base64(c, data, media_type, (struct slice){0}, 0, err),
+                             err, "data");
     } else if (slice_is(type, "url")) {
         rc = field_string(source, "url", &data, err);
-        rc = rc ? rc : content_file_url(c, data, media_type, (struct slice){0}, 0, err);
+        rc = rc ? rc
+                : content_at(content_file_url(c, data, media_type, (struct slice){0}, 0, err), err,
+                             "url");
     } else if (slice_is(type, "content")) {
         rc = read_simple_content(c, json_get(source, "content"), err);
     } else {
@@ -113,7 +119,7 @@ static int read_document(struct content *c, const struct json_value *block, stru
                     "\"%.*s\": files are not kept here, send the document in the request",
                     (int)(type.size < FIELDS_SHOWN ? type.size : FIELDS_SHOWN), type.data);
     }
-    return content_at(rc, err, "source");
+    return field_in(rc, err, "source");
 }
 
 static int read_search_result(struct content *c, const struct json_value *block,
@@ -256,7 +262,7 @@ static int read_result_content(struct content *c, const struct json_value *v, bo
     for (struct json_iter it = json_iter(v); json_next(&it); i++) {
         int rc = read_block(c, it.value, slice_of("tool"), err);
         if (rc) {
-            return content_at(rc, err, "content[%zu]", i);
+            return field_in(rc, err, "content[%zu]", i);
         }
     }
     return 0;
@@ -291,7 +297,7 @@ static int read_results(struct content *c, const struct json_value *blocks, size
         }
         int rc = read_tool_result(c, it.value, err);
         if (rc) {
-            return content_at(rc, err, "messages[%zu].content[%zu]", i_message, i);
+            return field_in(rc, err, "messages[%zu].content[%zu]", i_message, i);
         }
     }
     return 0;
@@ -336,7 +342,7 @@ static int read_blocks(struct content *c, struct turn *turn, const struct json_v
                  ? 0
                  : read_block(c, it.value, role, err);
         if (rc) {
-            return content_at(rc, err, "messages[%zu].content[%zu]", i_message, i);
+            return field_in(rc, err, "messages[%zu].content[%zu]", i_message, i);
         }
     }
     return 0;
@@ -347,8 +353,8 @@ static int read_message(struct content *c, struct turn *turn, const struct json_
 {
     struct slice role;
     if (json_kind(message) != JSON_OBJECT) {
-        return content_at(field_refuse("message", "an object", message, err), err, "messages[%zu]",
-                          i);
+        return field_in(field_refuse("message", "an object", message, err), err, "messages[%zu]",
+                        i);
     }
     int rc = field_string(message, "role", &role, err);
     if (!rc && !slice_is(role, "user") && !slice_is(role, "assistant") &&
@@ -358,19 +364,19 @@ static int read_message(struct content *c, struct turn *turn, const struct json_
                   (int)(role.size < FIELDS_SHOWN ? role.size : FIELDS_SHOWN), role.data);
     }
     if (rc) {
-        return content_at(rc, err, "messages[%zu]", i);
+        return field_in(rc, err, "messages[%zu]", i);
     }
     const struct json_value *v = json_get(message, "content");
     if (json_kind(v) == JSON_ARRAY) {
         return read_blocks(c, turn, v, role, i, err);
     }
     if (json_kind(v) != JSON_STRING) {
-        return content_at(field_refuse("content", "a string or a list of blocks", v, err), err,
-                          "messages[%zu]", i);
+        return field_in(field_refuse("content", "a string or a list of blocks", v, err), err,
+                        "messages[%zu]", i);
     }
     rc = open_message(c, turn, role, err);
     rc = rc ? rc : content_joined_text(c, json_string(v), PARAGRAPH, err);
-    return content_at(rc, err, "messages[%zu]", i);
+    return field_in(rc, err, "messages[%zu]", i);
 }
 
 // An answer that was begun is gone on with.
@@ -401,7 +407,7 @@ static int read_system(struct content *c, const struct json_value *v, struct car
     for (struct json_iter it = json_iter(json_kind(v) == JSON_ARRAY ? v : NULL);
          !rc && json_next(&it); i++) {
         struct slice block;
-        rc = content_at(field_string(it.value, "text", &block, err), err, "system[%zu]", i);
+        rc = field_in(field_string(it.value, "text", &block, err), err, "system[%zu]", i);
         if (!rc && block.size && !slice_starts(block, "x-anthropic-billing-header:")) {
             buf_adds(&text, text.size ? "\n\n" : "");
             buf_add_slice(&text, block);
@@ -467,7 +473,7 @@ static int read_tool_choice(struct call *call, struct tool_list *list, const str
         rc = rc ? rc : ask_bool(v, "disable_parallel_tool_use", &is_single, err);
         rc = !rc && slice_is(type, "tool") ? field_string(v, "name", &name, err) : rc;
         if (rc) {
-            return content_at(rc, err, "tool_choice");
+            return field_in(rc, err, "tool_choice");
         }
     }
     if (slice_is(type, "any") || slice_is(type, "tool")) {
@@ -494,7 +500,7 @@ static int read_tools(struct call *call, const struct json_value *root, struct c
     int rc = 0;
     size_t i = 0;
     for (struct json_iter it = json_iter(tools); !rc && json_next(&it); i++) {
-        rc = content_at(read_tool(call, &list, it.value, err), err, "tools[%zu]", i);
+        rc = field_in(read_tool(call, &list, it.value, err), err, "tools[%zu]", i);
     }
     rc = rc ? rc : read_tool_choice(call, &list, json_get(root, "tool_choice"), err);
     tool_list_release(&list);
@@ -576,7 +582,7 @@ static int parse(struct call *call, enum ask_kind kind, struct carat_error *err)
     }
     rc = rc ? rc : ask_string(root, "model", &model, err);
     rc = rc ? rc : read_sampling(call, root, err);
-    rc = rc ? rc : content_at(read_thinks(call, json_get(root, "thinking"), err), err, "thinking");
+    rc = rc ? rc : field_in(read_thinks(call, json_get(root, "thinking"), err), err, "thinking");
     call->ask.hides_thoughts = !call->ask.chat.thinks;
     rc = rc ? rc : read_chat(call, root, err);
     rc = rc ? rc : read_tools(call, root, err);
@@ -584,11 +590,10 @@ static int parse(struct call *call, enum ask_kind kind, struct carat_error *err)
         return rc;
     }
     const struct json_value *config = json_get(root, "output_config");
-    rc =
-        content_at(read_format(call, json_get(config, "format"), err), err, "output_config.format");
+    rc = field_in(read_format(call, json_get(config, "format"), err), err, "output_config.format");
     if (!rc && !call->ask.grammar.json_schema) {
-        rc = content_at(read_format(call, json_get(root, "output_format"), err), err,
-                        "output_format");
+        rc =
+            field_in(read_format(call, json_get(root, "output_format"), err), err, "output_format");
     }
     return rc ? rc : field_model(call, model, err);
 }

@@ -80,7 +80,7 @@ static int read_thinks(struct call *call, const struct json_value *config, struc
     const char *key = gemini_key(config, "thinkingBudget", snake);
     rc = rc ? rc : ask_number(config, key, -1, (double)FIELDS_TOKENS_MAX, &budget, err);
     if (rc) {
-        return content_at(rc, err, "thinkingConfig");
+        return field_in(rc, err, "thinkingConfig");
     }
     bool has_level = level.size && !slice_is(level, "MINIMAL") && !slice_is(level, "minimal") &&
                      !slice_is(level, "THINKING_LEVEL_UNSPECIFIED");
@@ -140,10 +140,10 @@ static int read_format(struct call *call, const struct json_value *config, struc
                     (int)(type.size < FIELDS_SHOWN ? type.size : FIELDS_SHOWN), type.data);
     }
     if (field_is_given(json_schema)) {
-        return content_at(read_schema(call, json_schema, true, err), err, "responseJsonSchema");
+        return field_in(read_schema(call, json_schema, true, err), err, "responseJsonSchema");
     }
     if (field_is_given(schema)) {
-        return content_at(read_schema(call, schema, false, err), err, "responseSchema");
+        return field_in(read_schema(call, schema, false, err), err, "responseSchema");
     }
     if (slice_is(type, "application/json")) {
         call->ask.grammar.json_schema = "{\"type\":[\"object\",\"array\"]}";
@@ -203,7 +203,7 @@ static int read_config(struct call *call, const struct json_value *root, struct 
     rc = rc ? rc : read_format(call, config, err);
     rc = rc ? rc : read_resolution(call, config, err);
     rc = rc ? rc : check_modalities(config, err);
-    return content_at(rc, err, "generationConfig");
+    return field_in(rc, err, "generationConfig");
 }
 
 // ---------------------------------------------------------------------------------- tools
@@ -232,8 +232,8 @@ static int read_declaration(struct tool_list *list, const struct json_value *d,
     int rc = field_string(d, "name", &name, err);
     rc = rc ? rc : ask_string(d, "description", &description, err);
     if (!rc && !field_is_given(parameters) && field_is_given(json_get(d, "parameters"))) {
-        rc = content_at(gemini_schema(json_get(d, "parameters"), &doc, err), err, "parameters");
-        parameters = json_root(doc);
+        rc = field_in(gemini_schema(json_get(d, "parameters"), &doc, err), err, "parameters");
+        parameters = rc ? NULL : json_root(doc);
     }
     rc = rc ? rc : tool_list_add(list, name, description, parameters, err);
     json_free(doc);
@@ -260,8 +260,8 @@ static int read_declarations(struct call *call, const struct json_value *tools,
         size_t j = 0;
         for (struct json_iter it = json_iter(declarations); !rc && json_next(&it); j++) {
             if (is_allowed(allowed, json_string(json_get(it.value, "name")))) {
-                rc = content_at(read_declaration(list, it.value, err), err,
-                                "tools[%zu].functionDeclarations[%zu]", i, j);
+                rc = field_in(read_declaration(list, it.value, err), err,
+                              "tools[%zu].functionDeclarations[%zu]", i, j);
             }
         }
     }
@@ -328,7 +328,7 @@ static int read_tools(struct call *call, const struct json_value *root, struct c
     rc = rc ? rc
             : ask_strings(call, gemini_get(config, "allowedFunctionNames"), "allowedFunctionNames",
                           ALLOWED_MAX, &allowed.names, &allowed.n, err);
-    rc = content_at(rc, err, "toolConfig.functionCallingConfig");
+    rc = field_in(rc, err, "toolConfig.functionCallingConfig");
     rc = rc ? rc : read_declarations(call, tools, &all, &list, err);
     rc = rc ? rc : tool_list_finish(&list, call, choice, (struct slice){0}, false, err);
     if (!rc && allowed.n && list.n) {
@@ -380,7 +380,7 @@ static int read_embedding(struct call *call, const struct json_value *root, stru
     call->ask.n_texts = 1;
     int rc = gemini_read_text(call, json_get(root, "content"), &call->ask.texts[0], err);
     rc = rc ? rc : read_dimensions(call, root, err);
-    return content_at(rc, err, "content");
+    return field_in(rc, err, "content");
 }
 
 static int read_embeddings(struct call *call, const struct json_value *root,
@@ -401,7 +401,7 @@ static int read_embeddings(struct call *call, const struct json_value *root,
         int rc = gemini_read_text(call, json_get(it.value, "content"), text, err);
         rc = rc ? rc : read_dimensions(call, it.value, err);
         if (rc) {
-            return content_at(rc, err, "requests[%zu]", call->ask.n_texts);
+            return field_in(rc, err, "requests[%zu]", call->ask.n_texts);
         }
         call->ask.n_texts++;
     }

@@ -39,6 +39,8 @@ void gemini_answer_embedding(struct call *call, struct buf *out);
 void gemini_answer_embeddings(struct call *call, struct buf *out);
 void gemini_error(int status, const struct carat_error *error, bool in_stream, struct buf *out);
 
+// Whether the request comes from a client of this API: /v1/models is OpenAI's, too.
+bool gemini_is_client(const struct http_request *request);
 // GET /v1beta/models and /v1beta/models/NAME, for routes[].
 void gemini_models(struct server *server, struct http_request *request, struct http_reply *reply);
 void gemini_model(struct server *server, struct http_request *request, struct http_reply *reply);

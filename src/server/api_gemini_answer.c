@@ -330,6 +330,12 @@ static void reply_json(struct http_reply *reply, int status, struct buf *out)
     buf_release(out);
 }
 
+bool gemini_is_client(const struct http_request *request)
+{
+    return http_header(request, "x-goog-api-client") || http_header(request, "x-goog-api-key") ||
+           http_query(request, "key");
+}
+
 void gemini_models(struct server *server, struct http_request *request, struct http_reply *reply)
 {
     struct buf out = {0};

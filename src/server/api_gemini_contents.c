@@ -59,8 +59,10 @@ static int read_inline_data(struct reader *r, const struct json_value *blob,
     int rc = field_string(blob, "data", &data, err);
     rc = rc ? rc : read_string(blob, "mimeType", &mime, err);
     rc = rc ? rc : read_string(blob, "displayName", &name, err);
-    rc = rc ? rc : content_file_base64(&r->content, data, mime, name, image_tokens(r), err);
-    return content_at(rc, err, "inlineData");
+    rc = rc ? rc
+            : content_at(content_file_base64(&r->content, data, mime, name, image_tokens(r), err),
+                         err, "data");
+    return field_in(rc, err, "inlineData");
 }
 
 static int read_file_data(struct reader *r, const struct json_value *file, struct carat_error *err)
@@ -71,8 +73,10 @@ static int read_file_data(struct reader *r, const struct json_value *file, struc
         rc = fail(err, CARAT_E_ARGUMENT, "fileUri: expected an address, found none");
     }
     rc = rc ? rc : read_string(file, "mimeType", &mime, err);
-    rc = rc ? rc : content_file_url(&r->content, uri, mime, none, image_tokens(r), err);
-    return content_at(rc, err, "fileData");
+    rc = rc ? rc
+            : content_at(content_file_url(&r->content, uri, mime, none, image_tokens(r), err), err,
+                         "fileUri");
+    return field_in(rc, err, "fileData");
 }
 
 static int read_call(struct reader *r, const struct json_value *v, struct carat_error *err)
@@ -85,7 +89,7 @@ static int read_call(struct reader *r, const struct json_value *v, struct carat_
         r->has_calls = true;
     }
     rc = rc ? rc : idless_call(&r->calls, &r->content, id, name, json_get(v, "args"), err);
-    return content_at(rc, err, "functionCall");
+    return field_in(rc, err, "functionCall");
 }
 
 // Media of a result come behind it, which is then a text: a value stands alone.
@@ -121,7 +125,7 @@ static int read_response(struct reader *r, const struct json_value *v, struct ca
     } else if (!rc) {
         rc = content_text(&r->content, slice_of(""), err);
     }
-    return content_at(rc, err, "functionResponse");
+    return field_in(rc, err, "functionResponse");
 }
 
 static int read_text(struct reader *r, const struct json_value *part, struct slice role,
@@ -170,7 +174,7 @@ static int read_part(struct reader *r, const struct json_value *part, struct sli
         return 0;
     }
     return fail(err, CARAT_E_UNSUPPORTED,
-                "expected text, inlineData, fileData, functionCall or functionResponse");
+                "a part: expected text, inlineData, fileData, functionCall or functionResponse");
 }
 
 // ---------------------------------------------------------------------------------- contents
@@ -209,7 +213,7 @@ static int read_responses(struct reader *r, const struct json_value *parts, size
         }
         int rc = read_response(r, v, err);
         if (rc) {
-            return content_at(rc, err, "parts[%zu]", i);
+            return field_in(rc, err, "parts[%zu]", i);
         }
     }
     return 0;
@@ -243,7 +247,7 @@ static int read_content(struct reader *r, const struct json_value *content, stru
                  ? 0
                  : read_part(r, it.value, role, err);
         if (rc) {
-            return content_at(rc, err, "parts[%zu]", i);
+            return field_in(rc, err, "parts[%zu]", i);
         }
     }
     return 0;
@@ -280,7 +284,7 @@ static int read_system(struct reader *r, const struct json_value *v, struct cara
     if (!field_is_given(v)) {
         return 0;
     }
-    int rc = content_at(gemini_read_text(r->content.call, v, &text, err), err, "systemInstruction");
+    int rc = field_in(gemini_read_text(r->content.call, v, &text, err), err, "systemInstruction");
     if (rc || !text.size) {
         return rc;
     }
@@ -298,14 +302,14 @@ int gemini_read_contents(struct call *call, const struct json_value *root, struc
     r->content.call = call;
     int rc = read_system(r, gemini_get(root, "systemInstruction"), err);
     if (!rc && json_kind(contents) == JSON_OBJECT) {
-        rc = content_at(read_content(r, contents, err), err, "contents");
+        rc = field_in(read_content(r, contents, err), err, "contents");
     } else if (!rc && (json_kind(contents) != JSON_ARRAY || !json_count(contents))) {
         rc = field_refuse("contents", "a list with at least one content", contents, err);
     }
     size_t i = 0;
     const struct json_value *list = json_kind(contents) == JSON_ARRAY ? contents : NULL;
     for (struct json_iter it = json_iter(list); !rc && json_next(&it); i++) {
-        rc = content_at(read_content(r, it.value, err), err, "contents[%zu]", i);
+        rc = field_in(read_content(r, it.value, err), err, "contents[%zu]", i);
     }
     rc = rc ? rc : content_finish(&r->content, err);
     struct carat_chat *chat = &call->ask.chat;

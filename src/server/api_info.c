@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "server/api_gemini.h"
 #include "server/guard.h"
 
 static void answer_json(struct http_reply *reply, int status, http_headers headers, struct buf *out)
@@ -70,8 +71,11 @@ static void add_model(const struct server *s, struct buf *out)
 
 void info_models(struct server *s, struct http_request *request, struct http_reply *reply)
 {
+    if (gemini_is_client(request)) {
+        gemini_models(s, request, reply);
+        return;
+    }
     struct buf out = {.max = 65536};
-    (void)request;
     buf_adds(&out, "{\"object\":\"list\",\"data\":[");
     add_model(s, &out);
     buf_adds(&out, "],\"has_more\":false,\"first_id\":");
@@ -84,6 +88,10 @@ void info_models(struct server *s, struct http_request *request, struct http_rep
 
 void info_model(struct server *s, struct http_request *request, struct http_reply *reply)
 {
+    if (gemini_is_client(request)) {
+        gemini_model(s, request, reply);
+        return;
+    }
     struct buf out = {.max = 65536};
     const char *id = request->path + strlen("/v1/models/");
     if (strcmp(id, s->model_id) != 0) {

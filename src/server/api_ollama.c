@@ -81,7 +81,7 @@ static int read_options(struct call *call, const struct json_value *options,
     rc = rc ? rc : field_seed(call, options, "seed", err);
     rc = rc ? rc : field_stops(call, json_get(options, "stop"), "stop", err);
     note_options(call, options);
-    return content_at(rc, err, "options");
+    return field_in(rc, err, "options");
 }
 
 // "json", or a schema; "" is none.
@@ -209,7 +209,7 @@ static int read_calls(struct content *c, struct idless *calls, const struct json
         rc = rc ? rc : field_string(function, "name", &name, err);
         rc = rc ? rc : idless_call(calls, c, id, name, json_get(function, "arguments"), err);
         if (rc) {
-            return content_at(rc, err, "tool_calls[%zu]", i);
+            return field_in(rc, err, "tool_calls[%zu]", i);
         }
     }
     return 0;
@@ -251,7 +251,7 @@ static int read_messages(struct call *call, const struct json_value *messages,
     int rc = 0;
     size_t i = 0;
     for (struct json_iter it = json_iter(messages); !rc && json_next(&it); i++) {
-        rc = content_at(read_message(&c, calls, it.value, err), err, "messages[%zu]", i);
+        rc = field_in(read_message(&c, calls, it.value, err), err, "messages[%zu]", i);
     }
     rc = rc ? rc : content_finish(&c, err);
     const struct carat_chat *chat = &call->ask.chat;
@@ -277,7 +277,7 @@ static int read_tools(struct call *call, const struct json_value *tools, struct 
         rc = rc ? rc : ask_string(function, "description", &description, err);
         rc = rc ? rc
                 : tool_list_add(&list, name, description, json_get(function, "parameters"), err);
-        rc = content_at(rc, err, "tools[%zu]", i);
+        rc = field_in(rc, err, "tools[%zu]", i);
     }
     rc = rc ? rc : tool_list_finish(&list, call, CARAT_TOOLS_AUTO, (struct slice){0}, false, err);
     tool_list_release(&list);

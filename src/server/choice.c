@@ -24,7 +24,8 @@ struct choice {
     struct carat_parser *parser;
     struct carat_loop_guard *guard; // NULL: switched off
     bool is_raw, in_thought, in_call, has_ended;
-    float *logits; // [n_vocab], where thoughts have a limit: what the sampler is to see
+    size_t thoughts_max; // tokens
+    float *logits;       // [n_vocab], where thoughts have a limit: what the sampler is to see
     struct answer_call *tool_call; // the one that events are about
     size_t call_capacity;
     struct pending *pending; // [n_pending]
@@ -85,6 +86,19 @@ static int make_sampler(struct choice *c, struct carat_error *err)
     return rc;
 }
 
+// An answer of a demanded form, where nobody asked for thoughts, has none: the most likely token
+// that the form leaves is often the one that begins a thought, and a long one.
+static size_t thoughts_max_of(const struct ask *ask)
+{
+    const struct carat_grammar_options *g = &ask->grammar;
+    bool is_demanded = ask->has_grammar && (g->json_schema || g->regex || g->choices ||
+                                            g->tool_choice == CARAT_TOOLS_REQUIRED);
+    if (is_demanded && !ask->chat.thinks) {
+        return 0;
+    }
+    return ask->thought_tokens_max > 0 ? ask->thought_tokens_max : SIZE_MAX;
+}
+
 int choice_new(struct choice **out, const struct job *job, const struct choice_markers *markers,
                struct carat_error *err)
 {
@@ -109,7 +123,8 @@ int choice_new(struct choice **out, const struct job *job, const struct choice_m
     if (rc == 0 && ask->has_loop_guard) {
         rc = carat_loop_guard_new(&c->guard, err);
     }
-    if (rc == 0 && ask->thought_tokens_max > 0 && !c->is_raw &&
+    c->thoughts_max = thoughts_max_of(ask);
+    if (rc == 0 && c->thoughts_max < SIZE_MAX && !c->is_raw &&
         markers->thought_close != CARAT_TOKEN_NONE) {
         size_t n = carat_engine_info(engine)->n_vocab;
         c->logits = mem_new_array(n, sizeof(*c->logits), err);
@@ -368,8 +383,7 @@ static int drain(struct choice *c, struct carat_error *err)
 // closes them, and then no marker that opens one.
 static const float *limit_thought(struct choice *c, const float *logits)
 {
-    const struct ask *ask = &c->work->call.ask;
-    if (!c->logits || c->answer->n_thought_tokens < ask->thought_tokens_max) {
+    if (!c->logits || c->answer->n_thought_tokens < c->thoughts_max) {
         return logits;
     }
     size_t n = carat_engine_info(c->work->call.server->engine)->n_vocab;

@@ -2,6 +2,8 @@
 // Fields that several dialects read in the same way.
 #include "server/fields.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -21,6 +23,32 @@ int field_refuse(const char *key, const char *expected, const struct json_value 
 {
     return fail(err, CARAT_E_ARGUMENT, "%s: expected %s, found %s", key, expected,
                 json_kind_name(json_kind(found)));
+}
+
+// Whether a text begins with the name of a field ("role: expected...").
+static bool names_field(const char *text)
+{
+    size_t n = 0;
+    while ((text[n] >= 'a' && text[n] <= 'z') || (text[n] >= 'A' && text[n] <= 'Z') ||
+           (text[n] >= '0' && text[n] <= '9') || (text[n] && strchr("_.[]-$", text[n]))) {
+        n++;
+    }
+    return n > 0 && text[n] == ':';
+}
+
+int field_in(int rc, struct carat_error *err, const char *format, ...)
+{
+    if (rc && err) {
+        char place[200];
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(place, sizeof(place), format, arguments);
+        va_end(arguments);
+        struct carat_error inner = *err;
+        (void)fail(err, inner.status, "%s%s%s", place, names_field(inner.text) ? "." : ": ",
+                   inner.text);
+    }
+    return rc;
 }
 
 int field_string(const struct json_value *object, const char *key, struct slice *out,

@@ -13,6 +13,11 @@ bool field_is_given(const struct json_value *v); // neither absent nor null
 // "key: expected a list, found a string"
 int field_refuse(const char *key, const char *expected, const struct json_value *found,
                  struct carat_error *err);
+// Puts the place of an object, printed like printf, before an error about one of its fields:
+// "messages[0]" and "role: expected ..." become "messages[0].role: expected ...". Returns rc, and
+// does nothing when that is 0.
+int field_in(int rc, struct carat_error *err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 // Of an object, and it must be there.
 int field_string(const struct json_value *object, const char *key, struct slice *out,
                  struct carat_error *err);

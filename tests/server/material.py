@@ -7,6 +7,10 @@ EVAL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "dem
 
 CITY = {"type": "object", "properties": {"city": {"type": "string", "description": "The city."}},
         "required": ["city"]}
+# Where a call is demanded that the question does not ask for: left to itself the model then never
+# ends a string.
+BOUNDED = {"type": "object", "properties": {"city": {"type": "string", "enum": ["Oslo", "Rome"]}},
+           "required": ["city"]}
 WEATHER = ("get_weather", "Get the weather of a city.", CITY)
 TIME = ("get_time", "Get the time in a city.", CITY)
 ADD = ("add", "Add two numbers.", {

@@ -7,8 +7,8 @@ import unittest
 import anthropic
 
 from harness import Server
-from material import (ADD, OTHER_PICTURE, PERSON, PICTURE, TIME, WEATHER, check_person, in_base64,
-                      read)
+from material import (BOUNDED, OTHER_PICTURE, PERSON, PICTURE, TIME, WEATHER, check_person,
+                      in_base64, read)
 
 SUM = [{"role": "user", "content": "What is 8 plus 2?"}]
 GREEDY = {"temperature": 0}
@@ -328,14 +328,16 @@ class Tools(Case):
 
     def test_choice(self):
         greeting = [{"role": "user", "content": "How are you?"}]
-        answer = self.create(greeting, tools=self.TOOLS)
+        bounded = [dict(t, input_schema=BOUNDED) for t in self.TOOLS]
+        answer = self.create(greeting, tools=bounded)
         self.assertEqual([b.type for b in answer.content], ["text"])
-        answer = self.create(greeting, tools=self.TOOLS, tool_choice={"type": "any"})
+        answer = self.create(greeting, tools=bounded, tool_choice={"type": "any"})
         self.assertEqual({b.type for b in answer.content}, {"tool_use"})
-        answer = self.create(greeting, tools=self.TOOLS,
-                             tool_choice={"type": "tool", "name": "get_time", "disable_parallel_tool_use": True})
+        answer = self.create(greeting, tools=bounded, tool_choice={
+            "type": "tool", "name": "get_weather", "disable_parallel_tool_use": True})
         self.assertEqual([(b.type, b.name, list(b.input)) for b in answer.content],
-                         [("tool_use", "get_time", ["city"])])
+                         [("tool_use", "get_weather", ["city"])])
+        self.assertIn(answer.content[0].input["city"], ("Oslo", "Rome"))
         answer = self.create([self.QUESTION], tools=self.TOOLS, tool_choice={"type": "none"})
         self.assertNotIn("tool_use", [b.type for b in answer.content])
         self.refused(anthropic.BadRequestError, "tool_choice", messages=SUM, tools=self.TOOLS,
