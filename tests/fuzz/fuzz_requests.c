@@ -37,6 +37,8 @@ static const struct {
     {&dialect_gemini, "/v1beta/models/m:batchEmbedContents", "application/json"},
 };
 #define N_ROWS (sizeof(rows) / sizeof(rows[0]))
+// So many runs in a row without a failure: all allocations have had theirs.
+#define ENOUGH_MEMORY 40
 
 static struct server *get_server(void)
 {
@@ -138,6 +140,7 @@ static void check_json(struct slice text)
 {
     struct json_doc *doc = NULL;
     struct carat_error err = {0};
+    mem_fail_nth(0); // this is none of theirs
     if (json_parse(&doc, text.data, text.size, "answer", &err)) {
         fprintf(stderr, "%s: %.*s\n", err.text, (int)text.size, text.data);
         abort();
@@ -163,7 +166,8 @@ static void check_lines(struct slice text)
     }
 }
 
-static void answer(struct work *w, unsigned how)
+// False: there was no memory for it.
+static bool answer(struct work *w, unsigned how)
 {
     struct call *call = &w->call;
     struct buf out = {0};
@@ -173,23 +177,30 @@ static void answer(struct work *w, unsigned how)
         n_choices = call->ask.kind == ASK_EMBEDDING ? 1 : n_choices;
         size_t n = n_prompts * n_choices;
         call->answers = call_take(call, n * sizeof(*call->answers), NULL);
+        if (!call->answers) {
+            return false;
+        }
         for (size_t i = 0; i < n; i++) {
             make_answer(call, &call->answers[i], how + (unsigned)i);
         }
         call->n_answers = n;
     }
-    if (call->ask.streams && call->ask.kind != ASK_COUNT) {
+    bool is_stream = call->ask.streams && call->ask.kind != ASK_COUNT;
+    if (is_stream) {
         write_stream(call, &out);
-        bool is_array = strcmp(call->dialect->stream_content_type, "application/json") == 0;
-        (is_array ? check_json : check_lines)(slice_make(buf_text(&out), out.size));
     } else {
         call->dialect->answer(call, &out);
-        if (!call->ask.content_type) {
-            check_json(slice_make(buf_text(&out), out.size));
-        }
     }
-    require(!out.has_failed);
+    bool has_all = !out.has_failed;
+    bool is_json = strcmp(call->dialect->stream_content_type, "application/json") == 0;
+    struct slice text = slice_make(buf_text(&out), out.size);
+    if (has_all && is_stream && !is_json) {
+        check_lines(text);
+    } else if (has_all && !call->ask.content_type) {
+        check_json(text);
+    }
     buf_release(&out);
+    return has_all;
 }
 
 // ------------------------------------------------------------------------------ requests
@@ -222,23 +233,26 @@ static void refuse(const struct call *call, const struct carat_error *err)
     struct buf out = {0};
     require(err->text[0]);
     call->dialect->error(call_status_of(err), err, false, &out);
-    check_json(slice_make(buf_text(&out), out.size));
+    if (!out.has_failed) {
+        check_json(slice_make(buf_text(&out), out.size));
+    }
     buf_release(&out);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+// 0, or the status of the error; CARAT_E_MEMORY also when the answer could not be written.
+static int run(const uint8_t *data, size_t size)
 {
-    if (size < 2) {
-        return 0;
-    }
     size_t row = data[0] % N_ROWS;
     struct http_reply reply = {.request = {.method = "POST",
                                            .path = rows[row].path,
                                            .content_type = rows[row].content_type,
                                            .client = "",
                                            .body = slice_make((const char *)data + 2, size - 2)}};
-    struct work *w = mem_new(sizeof(*w), NULL);
     struct carat_error err = {0};
+    struct work *w = mem_new(sizeof(*w), &err);
+    if (!w) {
+        return CARAT_E_MEMORY;
+    }
     w->call = (struct call){.server = get_server(),
                             .dialect = rows[row].dialect,
                             .reply = &reply,
@@ -248,11 +262,31 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                             .ask = {.sampling = get_server()->options->sampling}};
     int rc = w->call.dialect->parse(&w->call, &err);
     rc = rc ? rc : make_prompts(w, &err);
+    require(rc == 0 || err.status == rc);
     if (rc) {
         refuse(&w->call, &err);
-    } else {
-        answer(w, data[1]);
+    } else if (!answer(w, data[1])) {
+        rc = CARAT_E_MEMORY;
     }
     work_free(w);
+    return rc;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size < 2) {
+        return 0;
+    }
+    int rc = run(data, size);
+    size_t n_good = 0;
+    for (size_t n = 1; data[1] == 255 && n_good < ENOUGH_MEMORY; n++) {
+        size_t bytes = mem_bytes_now();
+        mem_fail_nth(n);
+        int found = run(data, size);
+        mem_fail_nth(0);
+        n_good = found == rc ? n_good + 1 : 0;
+        require(found == rc || found == CARAT_E_MEMORY);
+        require(mem_bytes_now() == bytes);
+    }
     return 0;
 }
