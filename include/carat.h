@@ -555,6 +555,8 @@ struct carat_grammar_options {
     const char *tool_name; /* REQUIRED: this one; NULL: any */
     bool is_single_call;   /* the answer ends after one call */
     bool starts_in_thought;
+    bool has_no_thoughts; /* what is held to a form does not begin with a thought, either: for chats
+                             that do not think, whose model might else flee into one */
 };
 /* Immutable, shared by threads and samplers; freed after the samplers that use it. */
 struct carat_grammar;

@@ -78,7 +78,8 @@ static void make_key(struct buf *out, const struct carat_grammar_options *o)
         add_text(out, o->choices[i]);
     }
     add_text(out, o->tools);
-    buf_addf(out, "%d %d %d", (int)o->tool_choice, o->is_single_call, o->starts_in_thought);
+    buf_addf(out, "%d %d %d %d", (int)o->tool_choice, o->is_single_call, o->starts_in_thought,
+             o->has_no_thoughts);
     add_text(out, o->tool_name);
 }
 

@@ -97,6 +97,8 @@ static int make_grammar(struct work *w, struct compiled_list *list, struct carat
     }
     struct carat_grammar_options options = ask->grammar;
     options.starts_in_thought = ask->kind == ASK_CHAT && carat_prompt_opens_thought(w->prompts[0]);
+    options.has_no_thoughts =
+        !options.starts_in_thought && !(ask->kind == ASK_CHAT && ask->chat.thinks);
     return compiled_get(&w->compiled, list, &options, err);
 }
 
@@ -135,32 +137,42 @@ static int prepare(struct work *w, struct compiled_list *list, struct carat_erro
     return rc || call->ask.kind == ASK_COUNT ? rc : make_jobs(w, err);
 }
 
-// Everything that happens to a call here. It is gone for the caller afterwards.
-static void handle(struct workers *workers, struct work *w)
+// Everything that happens to a call here. It is gone for the caller afterwards. True: the queue has
+// it, and has counted it out of here.
+static bool handle(struct workers *workers, struct work *w)
 {
     struct call *call = &w->call;
     struct carat_error error = {0};
     if (http_reply_is_gone(call->reply)) {
         work_cancel(w);
-        return;
+        return false;
     }
     if (prepare(w, workers->compiled, &error)) {
         work_fail(w, w->failed ? w->failed : call_status_of(&error), &error, 0);
-        return;
+        return false;
     }
     if (call->ask.kind == ASK_COUNT) {
         work_answer(w);
-        return;
+        return false;
     }
     double seconds = call->ask.seconds_max;
     seconds = seconds > 0 ? seconds : call->server->options->call_seconds;
     w->deadline = seconds > 0 ? w->submitted + seconds : 0;
     if (queue_submit(call->server->queue, w, &error)) {
         work_refuse(w, &error);
+        return false;
     }
+    return true;
 }
 
 // ------------------------------------------------------------------------------------ threads
+
+void workers_count_out(struct workers *workers)
+{
+    pthread_mutex_lock(&workers->lock);
+    workers->n_busy--;
+    pthread_mutex_unlock(&workers->lock);
+}
 
 // The next call; NULL when there will be none.
 static struct work *take(struct workers *workers)
@@ -185,10 +197,9 @@ static void *worker_main(void *argument)
 {
     struct workers *workers = argument;
     for (struct work *w = take(workers); w; w = take(workers)) {
-        handle(workers, w);
-        pthread_mutex_lock(&workers->lock);
-        workers->n_busy--;
-        pthread_mutex_unlock(&workers->lock);
+        if (!handle(workers, w)) {
+            workers_count_out(workers);
+        }
     }
     return NULL;
 }
