@@ -257,9 +257,9 @@ function setOnline(isOnline) {
 
 async function showMemory() {
     const [version, metrics] = await Promise.all([readVersion().catch(() => ''), readMetrics().catch(() => ({}))]);
-    const memory = metrics.process_resident_memory_bytes ?? metrics.process_resident_memory_peak_bytes;
+    const memory = metrics.process_resident_memory_peak_bytes;
     at('memory').textContent = memory ? formatSize(memory) : '';
-    at('memory').title = 'Memory that the server uses';
+    at('memory').title = 'The most memory that the server has used';
     state.about = [version ? `carat ${version}` : 'carat', state.model, memory ? `${formatSize(memory)} of memory` : ''].filter(Boolean);
 }
 

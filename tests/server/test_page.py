@@ -179,6 +179,7 @@ class Chat(Page):
         self.shot("desktop-light-empty")
         self.assertEqual(self.ask("What is 3 + 4?"), "7")
         self.assertIn("tokens/s", page.locator(".stats").inner_text())
+        expect(page.locator("#memory")).to_have_text(re.compile(r"\d+ [MG]B"))
         self.assertEqual(self.asked[0]["messages"], [{"role": "user", "content": "What is 3 + 4?"}])
         self.assertTrue(self.asked[0]["stream_options"]["include_usage"])
         self.ask("What is the capital of Peru?")
