@@ -19,7 +19,7 @@ struct queue {
     size_t context_max;
     pthread_t thread;
     bool has_thread;
-    pthread_mutex_t lock; // guards all below
+    pthread_mutex_t lock; // guards all below; taken before that of the workers
     pthread_cond_t changed;
     struct work *first, *last; // calls that were submitted since the last round
     size_t n_new;
@@ -151,9 +151,8 @@ static bool has_room(const struct queue *q, size_t n_before)
 
 int queue_give(struct queue *q, struct work *w, struct carat_error *err)
 {
-    size_t n_busy = workers_busy(q->workers);
     pthread_mutex_lock(&q->lock);
-    size_t n = count_waiting(q) + n_busy;
+    size_t n = count_waiting(q) + workers_busy(q->workers);
     int rc = has_room(q, n) ? 0 : refuse(q, n, err);
     pthread_mutex_unlock(&q->lock);
     return rc ? rc : workers_give(q->workers, w, err);
@@ -169,6 +168,7 @@ int queue_submit(struct queue *q, struct work *w, struct carat_error *err)
         *(q->last ? &q->last->next : &q->first) = w;
         q->last = w;
         q->n_new++;
+        workers_count_out(q->workers); // under the lock, so that nobody counts it twice
         pthread_cond_broadcast(&q->changed);
     }
     pthread_mutex_unlock(&q->lock);
@@ -182,18 +182,16 @@ size_t queue_context_max(const struct queue *q)
 
 void queue_state(struct queue *q, struct queue_state *out)
 {
-    size_t n_busy = workers_busy(q->workers);
     pthread_mutex_lock(&q->lock);
     *out = q->state;
-    out->n_waiting = count_waiting(q) + n_busy;
+    out->n_waiting = count_waiting(q) + workers_busy(q->workers);
     pthread_mutex_unlock(&q->lock);
 }
 
 static bool is_over(struct queue *q)
 {
-    size_t n_busy = workers_busy(q->workers);
     pthread_mutex_lock(&q->lock);
-    bool is = n_busy == 0 && !q->is_busy && !q->first;
+    bool is = workers_busy(q->workers) == 0 && !q->is_busy && !q->first;
     pthread_mutex_unlock(&q->lock);
     return is;
 }

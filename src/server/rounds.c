@@ -237,7 +237,7 @@ static void end_job(struct rounds *r, struct slot *s)
     free_slot(r, s);
 }
 
-static void end_late(struct rounds *r, struct work *w, double now)
+static void end_late(struct rounds *r, struct work *w)
 {
     struct carat_error error;
     if (!is_answering(r, w)) {
@@ -249,7 +249,6 @@ static void end_late(struct rounds *r, struct work *w, double now)
         fail_work(w, w->n_begun == 0 ? 503 : 504, &error);
         return;
     }
-    (void)now;
     w->is_cut = true;
     for (size_t i = 0; i < r->n_slots; i++) {
         struct slot *s = &r->slots[i];
@@ -280,13 +279,11 @@ static void look_after_calls(struct rounds *r)
     bool looks_at_all = now - r->looked >= LOOK_S;
     r->looked = looks_at_all ? now : r->looked;
     for (struct work *w = r->first; w; w = w->next) {
-        if (!looks_at_all && w->n_begun == 0) {
-            continue;
-        }
-        if (http_reply_is_gone(w->call.reply)) {
+        bool looks = looks_at_all || w->n_begun > 0;
+        if (looks && http_reply_is_gone(w->call.reply)) {
             w->is_cancelled = true;
         } else if (w->deadline > 0 && now >= w->deadline) {
-            end_late(r, w, now);
+            end_late(r, w);
         } else {
             keep_alive(w, now);
         }

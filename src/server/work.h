@@ -55,7 +55,8 @@ int work_prepare(struct work *w, struct carat_error *err);
 struct workers;
 int workers_new(struct workers **out, struct server *server, struct carat_error *err);
 int workers_give(struct workers *workers, struct work *w, struct carat_error *err); // CARAT_E_FULL
-size_t workers_busy(struct workers *workers); // calls that wait for one or are with one
-void workers_free(struct workers *workers);   // refuses what waits; takes NULL
+size_t workers_busy(struct workers *workers);    // calls that wait for one or are with one
+void workers_count_out(struct workers *workers); // one of these is with the queue now
+void workers_free(struct workers *workers);      // refuses what waits; takes NULL
 
 #endif

@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scheduling: the same answers whoever else is served, fair turns, limits, cancellation, reuse."""
+import http.client
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+import workload
+from harness import CARAT, DEMO, Server
+
+IS_SLOW = os.environ.get("CARAT_SANITIZE", "none") != "none"
+
+
+def metric(server, name):
+    text = server.request("/metrics")[2].decode()
+    return float(re.search(r"^" + re.escape(name) + r"\S* (\S+)$", text, re.M).group(1))
+
+
+def outcome(server, how):
+    text = server.request("/metrics")[2].decode()
+    return float(re.search(rf'^carat_requests_total{{.*outcome="{how}"}} (\S+)$', text, re.M).group(1))
+
+
+def wait_until(what, condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"not after {seconds} s: {what}")
+        time.sleep(0.01)
+
+
+def chat(text, **more):
+    return {"messages": [{"role": "user", "content": text}], "temperature": 0, **more}
+
+
+def _no_end():
+    """A bias against every token that ends a turn."""
+    texts = "<turn|><eos><|tool_response>"
+    found = subprocess.run([CARAT, "tokenize", DEMO, texts, "--special"], capture_output=True, check=True)
+    tokens = found.stdout.split()
+    assert len(tokens) == 3, found.stdout
+    return {token.decode(): -100 for token in tokens}
+
+
+NO_END = _no_end()
+
+
+def endless(**more):
+    """A request whose answer only ends when something ends it."""
+    return chat("Hello", logit_bias=NO_END, **{"max_tokens": 4000, **more})
+
+
+class Client(threading.Thread):
+    """One request in the background: its status, headers and body, and when the answer ended."""
+
+    def __init__(self, server, body, path="/v1/chat/completions"):
+        super().__init__(daemon=True)
+        self.server, self.body, self.path = server, body, path
+        self.start()
+
+    def run(self):
+        self.status, self.headers, self.data = self.server.request(self.path, self.body, timeout=300)
+        self.ended = time.monotonic()
+
+    def json(self, status=200):
+        self.join(300)
+        assert self.status == status, f"expected {status}, found {self.status}: {self.data[:1000]!r}"
+        return json.loads(self.data)
+
+
+class Stream:
+    """A stream that is read by hand, and can be left."""
+
+    def __init__(self, server, body):
+        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+        self.connection.request("POST", "/v1/chat/completions", json.dumps({**body, "stream": True}),
+                                {"Content-Type": "application/json"})
+        self.answer = self.connection.getresponse()
+
+    def read_line(self):
+        return self.answer.readline()
+
+    def wait_for_text(self):
+        while b'"content":"' not in self.read_line().replace(b'"content":""', b""):
+            pass
+
+    def rest(self):
+        data = self.answer.read()
+        self.close()
+        return data
+
+    def close(self):
+        # An answer whose end was not read keeps the socket to itself.
+        self.answer.close()
+        self.connection.close()
+
+
+class SameAnswers(unittest.TestCase):
+    """Each answer equals that of the only client of another server."""
+
+    def test_beside_others(self):
+        asks = workload.make_asks(seed=4, n=60 if IS_SLOW else 160)
+        extra = [a for a in workload.make_asks(seed=4, dialects=("chat",))
+                 if a.body.keys() & {"n", "logprobs", "response_format", "stop", "tool_choice"}]
+        self.assertGreaterEqual(len(extra), 5)
+        asks += extra
+        with Server(["--parallel", "1"]) as server:
+            twins = {a.key: workload.run(server.url, a) for a in asks}
+        kinds = json.dumps(list(twins.values()))
+        self.assertIn('"stop"', kinds)
+        self.assertIn("tool_calls", kinds)
+        with Server(["--parallel", "5"]) as server:
+            self.serve_all(server, asks, twins)
+            wait_until("all slots free", lambda: metric(server, "carat_requests_running") == 0)
+            self.assertGreater(outcome(server, "cancelled"), 0)
+            self.assertEqual(outcome(server, "failed"), 0)
+            self.assertGreater(metric(server, "carat_cached_tokens_total"), 0)
+
+    def serve_all(self, server, asks, twins):
+        todo = asks * 2
+        random.Random(1).shuffle(todo)
+        lock = threading.Lock()
+        wrong = []
+
+        def client(number):
+            rng = random.Random(number)
+            while True:
+                with lock:
+                    if not todo:
+                        return
+                    ask = todo.pop()
+                cancel = rng.choice([None, None, None, None, 0, 1, 300, 900])
+                try:
+                    found = workload.run(server.url, ask, cancel)
+                    if found != twins[ask.key]:
+                        wrong.append(f"{ask}\nalone  {twins[ask.key]}\nbeside {found}")
+                except workload.Cancelled:
+                    pass
+                except Exception as error:  # a thread: told by the main one
+                    wrong.append(f"{ask}: {error!r}")
+        threads = [threading.Thread(target=client, args=(i,)) for i in range(10)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertEqual(wrong, [])
+
+    def test_choices_have_their_own_seeds(self):
+        body = chat("Tell me something.", temperature=1.5, seed=3, n=4, max_tokens=40)
+        with Server(["--parallel", "2"]) as server:
+            several = [c["message"]["content"] for c in server.json("/v1/chat/completions", body)["choices"]]
+            one = server.json("/v1/chat/completions", {**body, "n": 1})
+            self.assertEqual(one["choices"][0]["message"]["content"], several[0])
+            again = [c["message"]["content"] for c in server.json("/v1/chat/completions", body)["choices"]]
+            self.assertEqual(several, again)
+            self.assertGreater(len(set(several)), 1)
+
+
+class Turns(unittest.TestCase):
+    def test_full_queue_refuses(self):
+        with Server(["--parallel", "1", "--queue", "2", "--no-loop-guard"]) as server:
+            first = Stream(server, endless())
+            first.wait_for_text()
+            waiting = [Client(server, chat("Hello")) for _ in range(2)]
+            wait_until("two wait", lambda: metric(server, "carat_requests_waiting") == 2)
+            status, headers, body = server.request("/v1/chat/completions", chat("Hello"))
+            self.assertEqual(status, 429)
+            self.assertGreaterEqual(int(headers["Retry-After"]), 1)
+            self.assertIn("2 wait", json.loads(body)["error"]["message"])
+            first.close()
+            for client in waiting:
+                self.assertEqual(client.json()["choices"][0]["finish_reason"], "stop")
+            self.assertEqual(server.json("/v1/chat/completions", chat("Hello"))["object"],
+                             "chat.completion")
+
+    def test_streams_go_on_beside_a_long_prompt(self):
+        words = " ".join(f"word{i}" for i in range(800))
+        with Server(["--parallel", "3", "--no-loop-guard"]) as server:
+            stream = Stream(server, endless(max_tokens=3000))
+            stream.wait_for_text()
+            long = Client(server, chat(words, max_tokens=1))
+            short = Client(server, chat("Hello", max_tokens=1))
+            short.json()
+            used = long.json()["usage"]["prompt_tokens"]
+            self.assertGreater(used, 1500)
+            stream.wait_for_text() # still there
+            stream.close()
+
+    def test_a_short_prompt_overtakes_long_ones(self):
+        with Server(["--parallel", "4"]) as server:
+            long = [Client(server, chat(f"{i} " + " ".join(f"{w * (i + 3)}" for w in range(600)),
+                                        max_tokens=1)) for i in range(3)]
+            short = Client(server, chat("Hello", max_tokens=1))
+            short.json()
+            for client in long:
+                self.assertGreater(client.json()["usage"]["prompt_tokens"], 1500)
+            self.assertLess(short.ended, max(c.ended for c in long))
+
+    def test_choices_leave_room_for_others(self):
+        with Server(["--parallel", "2", "--no-loop-guard"]) as server:
+            many = Client(server, endless(n=8, max_tokens=300 if IS_SLOW else 1000))
+            wait_until("it runs", lambda: metric(server, "carat_requests_running") == 1)
+            one = Client(server, chat("Hello"))
+            one.json()
+            self.assertEqual(len(many.json()["choices"]), 8)
+            self.assertLess(one.ended, many.ended)
+
+
+class Limits(unittest.TestCase):
+    def test_a_prompt_too_long_is_refused_before_it_is_read(self):
+        with Server() as server:
+            error = server.json("/v1/chat/completions", chat("word " * 6000), status=400)["error"]
+            self.assertIn("4096", error["message"])
+            numbers = [int(n) for n in re.findall(r"\d{4,}", error["message"])]
+            self.assertTrue(any(n > 6000 for n in numbers), error["message"])
+            self.assertEqual(metric(server, "carat_answer_tokens_total"), 0)
+
+    def test_a_full_context_ends_the_answer(self):
+        with Server(["--no-loop-guard", "--context", "256"]) as server:
+            answer = server.json("/v1/chat/completions", endless())
+            self.assertEqual(answer["choices"][0]["finish_reason"], "length")
+            usage = answer["usage"]
+            self.assertEqual(usage["prompt_tokens"] + usage["completion_tokens"], 257)
+
+    def test_a_loop_ends_the_answer(self):
+        with Server() as server:
+            answer = server.json("/v1/chat/completions", endless())
+            self.assertLess(answer["usage"]["completion_tokens"], 3900)
+
+    def test_time_is_up(self):
+        with Server(["--parallel", "1", "--timeout", "1", "--no-loop-guard"]) as server:
+            body = endless(temperature=1, seed=1)
+            running = Client(server, body)
+            wait_until("it runs", lambda: metric(server, "carat_requests_running") == 1)
+            waiting = [Client(server, body) for _ in range(3)]
+            answer = running.json()
+            if answer["usage"]["completion_tokens"] < 4000: # else this machine is too fast
+                self.assertEqual(answer["choices"][0]["finish_reason"], "length")
+                for client in waiting:
+                    client.join(60)
+                late = [c for c in waiting if c.status != 200]
+                self.assertGreaterEqual(len(late), 1)
+                for client in late:
+                    self.assertIn("time limit", json.loads(client.data)["error"]["message"])
+                    # 503: it had no turn. 504: one, without the time to use it; no use in trying again.
+                    header = {503: "Retry-After", 504: "X-Should-Retry"}[client.status]
+                    self.assertIn(client.headers[header], ("1", "false"))
+
+    def test_thoughts_have_a_limit(self):
+        question = [{"role": "user", "content": "What is 8 plus 2?"}]
+        body = {"messages": question, "temperature": 0, "reasoning_effort": "high"}
+        with Server() as server:
+            free = server.json("/v1/chat/completions", body)
+            short = server.json("/v1/chat/completions", {**body, "thinking_token_budget": 3})
+        def thought(answer):
+            return answer["usage"]["completion_tokens_details"]["reasoning_tokens"]
+        self.assertGreater(thought(free), 6)
+        self.assertEqual(thought(short), 4) # the marker that closes it is one more
+        self.assertEqual(short["choices"][0]["finish_reason"], "stop")
+        self.assertTrue(short["choices"][0]["message"]["content"])
+
+
+class Cancelling(unittest.TestCase):
+    def test_a_client_that_leaves_frees_its_slot(self):
+        with Server(["--parallel", "1", "--no-loop-guard"]) as server:
+            for is_stream in (True, False):
+                before = outcome(server, "cancelled")
+                body = endless()
+                if is_stream:
+                    stream = Stream(server, body)
+                    stream.wait_for_text()
+                    stream.close()
+                else:
+                    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+                    connection.request("POST", "/v1/chat/completions", json.dumps(body),
+                                       {"Content-Type": "application/json"})
+                    wait_until("it runs", lambda: metric(server, "carat_requests_running") == 1)
+                    connection.close()
+                wait_until("it is cancelled", lambda: outcome(server, "cancelled") == before + 1, 30)
+                made = metric(server, "carat_answer_tokens_total")
+                self.assertLess(made, 3900) # both together: neither went on to its end
+                answer = server.json("/v1/chat/completions", chat("Hello"))
+                self.assertEqual(answer["choices"][0]["finish_reason"], "stop")
+
+    def test_a_waiting_client_that_leaves_is_forgotten(self):
+        with Server(["--parallel", "1", "--no-loop-guard"]) as server:
+            stream = Stream(server, endless())
+            stream.wait_for_text()
+            connection = http.client.HTTPConnection("127.0.0.1", server.port)
+            connection.request("POST", "/v1/chat/completions", json.dumps(chat("Hello")),
+                               {"Content-Type": "application/json"})
+            wait_until("it waits", lambda: metric(server, "carat_requests_waiting") == 1)
+            connection.close()
+            wait_until("it is gone", lambda: metric(server, "carat_requests_waiting") == 0, 30)
+            stream.close()
+
+    def test_the_end_lets_streams_end(self):
+        server = Server(["--no-loop-guard"])
+        stream = Stream(server, endless(max_tokens=500))
+        stream.wait_for_text()
+        stopper = threading.Thread(target=server.stop)
+        stopper.start()
+        rest = stream.rest()
+        stopper.join()
+        self.assertIn(b'"finish_reason":"length"', rest)
+        self.assertIn(b"[DONE]", rest)
+
+    def test_the_end_cuts_what_takes_too_long(self):
+        server = Server(["--no-loop-guard", "--drain-timeout", "0.05", "--parallel", "1"])
+        stream = Stream(server, endless())
+        stream.wait_for_text()
+        waiting = Client(server, chat("Hello"))
+        wait_until("it waits", lambda: metric(server, "carat_requests_waiting") == 1)
+        stopper = threading.Thread(target=server.stop)
+        stopper.start()
+        rest = stream.rest()
+        self.assertIn(b"about to end", rest)
+        self.assertIn("about to end", waiting.json(503)["error"]["message"])
+        stopper.join()
+
+
+class Reuse(unittest.TestCase):
+    def say(self, server, messages, **more):
+        answer = server.json("/v1/chat/completions", {"messages": messages, "temperature": 0, **more})
+        message = answer["choices"][0]["message"]
+        usage = answer["usage"]
+        return message, usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
+
+    def test_a_second_turn_reads_only_what_is_new(self):
+        messages = [{"role": "user", "content": "What is the capital of France? " * 8}]
+        with Server() as server:
+            answer, n_first, cached = self.say(server, messages)
+            self.assertEqual(cached, 0)
+            messages += [{"role": "assistant", "content": answer["content"]},
+                         {"role": "user", "content": "And of Spain?"}]
+            _, n_second, cached = self.say(server, messages)
+            self.assertGreaterEqual(cached, n_first - 8) # the opening of the answer differs
+            self.assertLess(cached, n_second)
+
+    def test_thoughts_left_out_spare_what_was_before_them(self):
+        messages = [{"role": "user", "content": "What is 8 plus 2? " * 10}]
+        with Server() as server:
+            answer, n_first, _ = self.say(server, messages, reasoning_effort="high")
+            self.assertTrue(answer["reasoning_content"])
+            messages += [{"role": "assistant", "content": answer["content"]},
+                         {"role": "user", "content": "What is 3 plus 4?"}]
+            _, _, cached = self.say(server, messages, reasoning_effort="high")
+            self.assertGreaterEqual(cached, n_first - 8)
+
+    def test_a_call_comes_back_as_it_was_sampled(self):
+        tool = {"type": "function", "function": {"name": "get_weather", "description": "Get the weather of a city.",
+                "parameters": {"type": "object", "required": ["city"], "properties": {
+                    "city": {"type": "string", "description": "The city."}}}}}
+        messages = [{"role": "user", "content": "How is the weather in Oslo?"}]
+        with Server() as server:
+            answer, n_first, _ = self.say(server, messages, tools=[tool], reasoning_effort="high")
+            call = answer["tool_calls"][0]
+            self.assertRegex(call["id"], r"^call_[A-Za-z0-9]{24}$")
+            messages += [answer, {"role": "tool", "tool_call_id": call["id"], "content": "rain"}]
+            _, _, cached = self.say(server, messages, tools=[tool], reasoning_effort="high")
+            self.assertGreater(cached, n_first) # the call itself was not read again
+
+    def test_choices_read_their_prompt_once(self):
+        with Server(["--parallel", "4"]) as server:
+            body = chat("Tell me. " * 40, n=4, max_tokens=4)
+            usage = server.json("/v1/chat/completions", body)["usage"]
+            self.assertEqual(usage["prompt_tokens_details"]["cached_tokens"], 0)
+            self.assertGreaterEqual(metric(server, "carat_cache_live_hits_total"), 3)
+
+    def test_a_restart_keeps_what_was_read(self):
+        folder = tempfile.mkdtemp()
+        try:
+            messages = [{"role": "user", "content": "What is the capital of France? " * 20}]
+            with Server(["--cache-dir", folder]) as server:
+                first, n, _ = self.say(server, messages)
+            with Server(["--cache-dir", folder]) as server:
+                second, _, cached = self.say(server, messages)
+                self.assertGreaterEqual(cached, n - 8)
+                self.assertEqual(first["content"], second["content"])
+        finally:
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    unittest.main()
