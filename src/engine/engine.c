@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "engine/grammar_mask.h"
 #include "engine/sampler.h"
 #include "engine/span.h"
 #include "model/kv_rows.h"
@@ -216,6 +217,10 @@ int carat_engine_open(struct carat_engine **out, const struct carat_engine_optio
         goto out;
     }
     e->has_lock = true;
+    rc = lexicon_new(&e->lexicon, err);
+    if (rc) {
+        goto out;
+    }
     fill_info(e, options->is_vocab_only);
     *out = e;
     e = NULL;
@@ -241,6 +246,7 @@ void carat_engine_close(struct carat_engine *e)
     source_close(e->projector_source);
     weights_release(&e->weights);
     config_release(&e->config);
+    lexicon_free(e->lexicon);
     tokenizer_free(e->tokenizer);
     source_close(e->source);
     if (e->has_lock) {

@@ -16,6 +16,8 @@
 // Steps with a token that one pass evaluates together, beside a chunk of a prompt.
 #define ENGINE_STEPS_MAX 64
 
+struct lexicon; // grammar_mask.h
+
 struct carat_engine {
     struct source *source;
     struct source *projector_source; // NULL: none, or the model's own
@@ -33,6 +35,7 @@ struct carat_engine {
     struct decoder decoder;
     uint8_t identity[HASH_SIZE]; // when has_identity
     bool has_identity;
+    struct lexicon *lexicon; // what grammars share; has a lock of its own
 };
 // The same for engines whose timelines' rows are the same: in identity.c. Takes the lock.
 void engine_identity(struct carat_engine *engine, uint8_t out[HASH_SIZE]);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "engine/grammar.h"
 #include "engine/internal.h"
 
 struct candidate {
@@ -40,6 +41,9 @@ struct carat_sampler {
     size_t n;                     // candidates left
     size_t n_ordered;             // the first so many are the best, best first
     float max;                    // highest logit among them
+
+    struct grammar_run *run; // NULL: no grammar
+    const uint64_t *allowed; // by the grammar, for this pick; NULL: all
 
     bool has_penalties;
     struct count *counts; // [n_vocab], where penalties are on
@@ -208,16 +212,27 @@ static void penalize(struct carat_sampler *s)
     }
 }
 
-// Drops what cannot be picked, keeps the order, finds the highest logit.
+static void keep_candidate(struct carat_sampler *s, size_t i, size_t *n)
+{
+    const struct candidate c = s->candidates[i];
+    if (c.logit > -INFINITY) {
+        s->candidates[(*n)++] = c;
+        s->max = c.logit > s->max ? c.logit : s->max;
+    }
+}
+
+// Drops what cannot be picked, keeps the order, finds the highest logit. What the grammar forbids
+// is dropped here, whatever was added to it before.
 static void drop_forbidden(struct carat_sampler *s)
 {
     size_t n = 0;
     s->max = -INFINITY;
-    for (size_t i = 0; i < s->n_vocab; i++) {
-        const struct candidate c = s->candidates[i];
-        if (c.logit > -INFINITY) {
-            s->candidates[n++] = c;
-            s->max = c.logit > s->max ? c.logit : s->max;
+    for (size_t i = 0; !s->allowed && i < s->n_vocab; i++) {
+        keep_candidate(s, i, &n);
+    }
+    for (size_t i = 0; s->allowed && i < s->n_vocab; i += 64) {
+        for (uint64_t word = s->allowed[i / 64]; word; word &= word - 1) {
+            keep_candidate(s, i + (size_t)__builtin_ctzll(word), &n);
         }
     }
     keep_first(s, n);
@@ -403,6 +418,20 @@ static void note_logprobs(struct carat_sampler *s, const float *logits)
     }
 }
 
+// When bias, suppression and logits leave nothing that the grammar allows: of what it allows, the
+// token that the model likes best, among equals the lowest id.
+static carat_token pick_allowed(const struct carat_sampler *s, const float *logits)
+{
+    struct candidate best = {.id = CARAT_TOKEN_NONE};
+    for (size_t i = 0; s->allowed && i < s->n_vocab; i++) {
+        if (bit_get(s->allowed, (carat_token)i)) {
+            const struct candidate c = {.id = (carat_token)i, .logit = clean(logits[i])};
+            best = best.id == CARAT_TOKEN_NONE || is_better(c, best) ? c : best;
+        }
+    }
+    return best.id == CARAT_TOKEN_NONE ? 0 : best.id; // nothing: the lowest id
+}
+
 static void remember(struct carat_sampler *s, carat_token token, bool was_picked)
 {
     if (!s->has_penalties || token < 0 || (size_t)token >= s->n_vocab) {
@@ -430,15 +459,18 @@ carat_token carat_sampler_pick(struct carat_sampler *s, const float *logits)
     if (s->sampling.n_top > 0) {
         note_logprobs(s, logits);
     }
+    s->allowed = s->run ? grammar_run_allowed(s->run) : NULL;
     load(s, logits);
     for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
         if (stages[i].is_on(s)) {
             stages[i].run(s);
         }
     }
-    carat_token token = 0; // everything forbidden: the lowest id
-    if (s->n > 0) {
-        token = is_random(s) ? draw(s) : pick_best(s);
+    const carat_token token = s->n == 0      ? pick_allowed(s, logits)
+                              : is_random(s) ? draw(s)
+                                             : pick_best(s);
+    if (s->run) {
+        grammar_run_accept(s->run, token);
     }
     if (s->n_logprobs > 0) {
         s->logprobs[0].token = token;
@@ -630,6 +662,14 @@ int sampler_new(struct carat_sampler **out, size_t n_vocab, const struct carat_s
         s->seed = os_random_u64();
     }
     s->state = s->seed;
+    if (sampling->grammar) {
+        rc = sampling->grammar->lexicon->n_vocab == n_vocab
+                 ? grammar_run_new(&s->run, sampling->grammar, err)
+                 : fail(err, CARAT_E_ARGUMENT, "sampling: the grammar is another engine's");
+        if (rc) {
+            goto out;
+        }
+    }
     *out = s;
     s = NULL;
 out:
@@ -662,6 +702,7 @@ void carat_sampler_free(struct carat_sampler *s)
     mem_free(s->counts);
     mem_free(s->window);
     mem_free(s->logprobs);
+    grammar_run_free(s->run);
     mem_free(s);
 }
 

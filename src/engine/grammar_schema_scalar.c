@@ -1,0 +1,590 @@
+// SPDX-License-Identifier: Apache-2.0
+// Types, literals, strings and numbers of a schema.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "engine/grammar_number.h"
+#include "engine/grammar_regex.h"
+#include "engine/grammar_schema_parts.h"
+#include "engine/grammar_text.h"
+
+#define LITERAL_DEPTH_MAX 32u
+
+static void refuse(struct schema *s, struct drawing *d, enum carat_status status, struct part part,
+                   const char *key, const char *what)
+{
+    if (d->nfa.rc == 0) {
+        d->nfa.rc =
+            schema_refuse(s, status, schema_path(s, part.path, key, (struct slice){0}), what);
+    }
+}
+
+// ------------------------------------------------------------------------------ types
+
+// Case does not count: some clients write the types in capitals.
+static unsigned type_named(struct slice name)
+{
+    static const struct {
+        const char *name;
+        unsigned type;
+    } types[] = {{"null", TYPE_NULL},       {"boolean", TYPE_BOOL},
+                 {"integer", TYPE_INTEGER}, {"number", TYPE_INTEGER | TYPE_FRACTION},
+                 {"string", TYPE_STRING},   {"array", TYPE_ARRAY},
+                 {"object", TYPE_OBJECT}};
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        bool is_same = name.size == strlen(types[i].name);
+        for (size_t k = 0; is_same && k < name.size; k++) {
+            is_same = (name.data[k] | 32) == types[i].name[k];
+        }
+        if (is_same) {
+            return types[i].type;
+        }
+    }
+    return 0;
+}
+
+static unsigned types_of(struct schema *s, struct drawing *d, struct part part)
+{
+    const struct json_value *type = json_get(part.value, "type");
+    unsigned types = 0;
+    if (!type) {
+        return TYPE_ANY;
+    }
+    if (json_kind(type) == JSON_ARRAY) {
+        for (struct json_iter it = json_iter(type); json_next(&it);) {
+            const unsigned one = type_named(json_string(it.value));
+            if (!one) {
+                refuse(s, d, CARAT_E_FORMAT, part, "type", "expected names of JSON types");
+            }
+            types |= one;
+        }
+    } else {
+        types = type_named(json_string(type));
+        if (!types && !s->options.is_lenient) {
+            refuse(s, d, CARAT_E_FORMAT, part, "type", "expected the name of a JSON type");
+        }
+        types = types ? types : TYPE_ANY;
+    }
+    return types | (json_bool(json_get(part.value, "nullable")) ? TYPE_NULL : 0);
+}
+
+unsigned schema_types(struct schema *s, struct drawing *d, const struct parts *parts)
+{
+    unsigned types = TYPE_ANY;
+    for (size_t i = 0; i < parts->n; i++) {
+        types &= types_of(s, d, parts->items[i]);
+    }
+    return types;
+}
+
+bool schema_count(struct schema *s, struct drawing *d, struct part part, const char *key,
+                  uint32_t *out)
+{
+    const struct json_value *v = json_get(part.value, key);
+    const double value = json_double(v);
+    if (!v) {
+        return false;
+    }
+    if (json_kind(v) != JSON_NUMBER || value < 0 || value != floor(value)) {
+        refuse(s, d, CARAT_E_FORMAT, part, key, "expected an integer of 0 or more");
+        return false;
+    }
+    *out = value < (double)INT32_MAX ? (uint32_t)value : INT32_MAX;
+    return true;
+}
+
+// ------------------------------------------------------------------------------ strings
+
+#define HEX  "[0-9a-f]"
+#define HEX4 HEX "{4}"
+#define DATE                                                                                       \
+    "([1-9][0-9]{3}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|" \
+    "02-(0[1-9]|1[0-9]|2[0-8]))|"                                                                  \
+    "([1-9][0-9](0[48]|[2468][048]|[13579][26])|([2468][048]|[13579][26])00)-02-29)"
+#define TIME                                                                                       \
+    "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?"                                     \
+    "(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+#define OCTET "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+#define LABEL "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+#define HOST  LABEL "(\\." LABEL "){0,8}"
+#define WORD  "[A-Za-z0-9]+(-[A-Za-z0-9]+)*"
+#define H     "[0-9a-fA-F]{1,4}"
+#define IPV6                                                                                       \
+    "(" H ":){7}" H "|(" H ":){1,7}:|(" H ":){1,6}:" H "|(" H ":){1,5}(:" H "){1,2}|"              \
+    "(" H ":){1,4}(:" H "){1,3}|(" H ":){1,3}(:" H "){1,4}|(" H ":){1,2}(:" H "){1,5}|" H ":(:" H  \
+    "){1,6}|:((:" H "){1,7}|:)"
+#define URI_CHAR "([A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})"
+
+static const struct format {
+    const char *name;
+    const char *expression;
+} formats[] = {
+    {"date", DATE},
+    {"time", TIME},
+    {"date-time", DATE "T" TIME},
+    {"duration",
+     "P([0-9]{1,9}W|([0-9]{1,9}D|[0-9]{1,9}M([0-9]{1,9}D)?|"
+     "[0-9]{1,9}Y([0-9]{1,9}M([0-9]{1,9}D)?)?)(T([0-9]{1,9}S|[0-9]{1,9}M([0-9]{1,9}S)?|"
+     "[0-9]{1,9}H([0-9]{1,9}M([0-9]{1,9}S)?)?))?|T([0-9]{1,9}S|[0-9]{1,9}M([0-9]{1,9}S)?"
+     "|[0-9]{1,9}H([0-9]{1,9}M([0-9]{1,9}S)?)?))"},
+    {"uuid", HEX4 HEX4 "-" HEX4 "-" HEX4 "-" HEX4 "-" HEX4 HEX4 HEX4},
+    {"email", "[A-Za-z0-9_+-]+(\\.[A-Za-z0-9_+-]+)*@" WORD "(\\." WORD ")+"},
+    {"hostname", HOST},
+    {"ipv4", OCTET "(\\." OCTET "){3}"},
+    {"ipv6", IPV6},
+    {"uri", "[A-Za-z][A-Za-z0-9+.-]*:(//(" URI_CHAR ")+)?" URI_CHAR "*(\\?(" URI_CHAR
+            "|\\?)*)?(#(" URI_CHAR "|\\?)*)?"},
+};
+
+// *texts becomes what it was and `other` too, or `other` when it was nothing yet.
+static int narrow(struct dfa *texts, struct dfa *other, struct carat_error *err)
+{
+    struct dfa both = {0};
+    if (texts->n_states == 0) {
+        *texts = *other;
+        return 0;
+    }
+    const int rc = dfa_product(&both, texts, other, false, err);
+    dfa_release(other);
+    if (rc == 0) {
+        dfa_release(texts);
+        *texts = both;
+    }
+    return rc;
+}
+
+static int narrow_to_expression(struct schema *s, struct dfa *texts, struct slice expression,
+                                bool is_search, const char *where)
+{
+    struct dfa one = {0};
+    const int rc = regex_compile(&one, expression, is_search, where, s->err);
+    return rc ? rc : narrow(texts, &one, s->err);
+}
+
+static const char *format_expression(struct slice name)
+{
+    for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+        if (slice_is(name, formats[i].name)) {
+            return formats[i].expression;
+        }
+    }
+    return NULL;
+}
+
+static int narrow_to_part(struct schema *s, struct dfa *texts, struct part part)
+{
+    const struct json_value *pattern = json_get(part.value, "pattern");
+    const char *format = format_expression(json_string(json_get(part.value, "format")));
+    int rc = 0;
+    if (pattern) {
+        const char *where = schema_path(s, part.path, "pattern", (struct slice){0});
+        const struct slice text = json_string(pattern);
+        if (!where) {
+            return CARAT_E_MEMORY;
+        }
+        if (text.size > REGEX_SIZE_MAX) {
+            return schema_refuse(s, CARAT_E_FULL, where, "more than 4096 bytes");
+        }
+        struct carat_error why = {0};
+        struct carat_error *err = s->err;
+        s->err = &why;
+        rc = narrow_to_expression(s, texts, text, true, where);
+        s->err = err;
+        if (rc && rc != CARAT_E_MEMORY && s->options.is_lenient) {
+            rc = 0;
+        } else if (rc) {
+            fail(err, why.status, "%s: %s", s->options.name, why.text);
+        }
+    }
+    if (format && rc == 0) {
+        rc = narrow_to_expression(s, texts, slice_of(format), false, "format");
+    }
+    return rc;
+}
+
+// What a string must be: *texts stays empty when all that counts is its length.
+static int string_texts(struct schema *s, struct drawing *d, const struct parts *parts,
+                        struct dfa *texts, uint32_t *min, uint32_t *max)
+{
+    int rc = 0;
+    *min = 0;
+    *max = COUNT_UNLIMITED;
+    for (size_t i = 0; i < parts->n && rc == 0; i++) {
+        uint32_t length = 0;
+        if (schema_count(s, d, parts->items[i], "minLength", &length) && length > *min) {
+            *min = length;
+        }
+        if (schema_count(s, d, parts->items[i], "maxLength", &length) && length < *max) {
+            *max = length;
+        }
+        rc = narrow_to_part(s, texts, parts->items[i]);
+    }
+    if (rc == 0 && texts->n_states > 0 && (*min > 0 || *max != COUNT_UNLIMITED)) {
+        struct dfa bounded = {0};
+        rc = text_bounded(&bounded, texts, *min, *max, s->err);
+        if (rc == 0) {
+            dfa_release(texts);
+            *texts = bounded;
+        }
+    }
+    return rc;
+}
+
+void schema_string(struct schema *s, struct drawing *d, const struct parts *parts, uint32_t from,
+                   uint32_t to)
+{
+    const bool is_call = s->options.is_call;
+    struct dfa texts = {0};
+    uint32_t min = 0;
+    uint32_t max = 0;
+    int rc = string_texts(s, d, parts, &texts, &min, &max);
+    if (rc == 0 && texts.n_states > 0 && is_call) {
+        struct dfa unmarked = {0};
+        rc = text_unmarked(&unmarked, &texts, s->err);
+        if (rc == 0) {
+            dfa_release(&texts);
+            texts = unmarked;
+        }
+    }
+    d->nfa.rc = d->nfa.rc ? d->nfa.rc : rc;
+    if (d->nfa.rc == 0 && min <= max) {
+        const uint32_t opened = nfa_state(&d->nfa);
+        const uint32_t letter = is_call ? LETTER_QUOTE : '"';
+        nfa_edge(&d->nfa, from, letter, letter, opened);
+        if (texts.n_states > 0) {
+            draw_texts(&d->nfa, &d->letters, &texts, is_call ? TEXT_MARKED : TEXT_JSON, opened, to);
+        } else {
+            const struct call_letter call = {
+                .rule = is_call ? RULE_CALL_STRING : RULE_JSON_STRING, .min = min, .max = max};
+            draw_call(&d->nfa, &d->letters, opened, call, to);
+        }
+    }
+    dfa_release(&texts);
+}
+
+// ------------------------------------------------------------------------------ numbers
+
+// The tighter of two bounds, and of equal ones the exclusive.
+static void tighten(struct slice *bound, bool *is_exclusive, struct slice other,
+                    bool other_exclusive, bool is_min)
+{
+    char texts[2][64] = {"", ""};
+    if (other.size == 0) {
+        return;
+    }
+    if (bound->size > 0) {
+        snprintf(texts[0], sizeof(texts[0]), "%.*s", (int)bound->size, bound->data);
+        snprintf(texts[1], sizeof(texts[1]), "%.*s", (int)other.size, other.data);
+        const double a = strtod(texts[0], NULL);
+        const double b = strtod(texts[1], NULL);
+        if (a == b) {
+            *is_exclusive = *is_exclusive || other_exclusive;
+            return;
+        }
+        if ((a > b) == is_min) {
+            return;
+        }
+    }
+    *bound = other;
+    *is_exclusive = other_exclusive;
+}
+
+static void read_bounds(struct schema *s, struct drawing *d, struct part part, bool is_min,
+                        struct number_bounds *b)
+{
+    struct slice *bound = is_min ? &b->min : &b->max;
+    bool *is_exclusive = is_min ? &b->is_min_exclusive : &b->is_max_exclusive;
+    const char *key = is_min ? "minimum" : "maximum";
+    const char *exclusive_key = is_min ? "exclusiveMinimum" : "exclusiveMaximum";
+    const struct json_value *plain = json_get(part.value, key);
+    const struct json_value *exclusive = json_get(part.value, exclusive_key);
+    if (plain && json_kind(plain) != JSON_NUMBER) {
+        refuse(s, d, CARAT_E_FORMAT, part, key, "expected a number");
+    }
+    // In draft 4 the exclusive one says whether the plain one is.
+    tighten(bound, is_exclusive, json_number_text(plain), json_bool(exclusive), is_min);
+    tighten(bound, is_exclusive, json_number_text(exclusive), true, is_min);
+}
+
+static struct number_bounds number_bounds(struct schema *s, struct drawing *d,
+                                          const struct parts *parts, bool is_integer)
+{
+    struct number_bounds b = {.is_integer = is_integer};
+    for (size_t i = 0; i < parts->n; i++) {
+        const struct json_value *multiple = json_get(parts->items[i].value, "multipleOf");
+        read_bounds(s, d, parts->items[i], true, &b);
+        read_bounds(s, d, parts->items[i], false, &b);
+        if (multiple && b.multiple.size > 0 &&
+            !slice_equal(b.multiple, json_number_text(multiple))) {
+            refuse(s, d, CARAT_E_UNSUPPORTED, parts->items[i], "multipleOf",
+                   "two different ones for one number");
+        } else if (multiple) {
+            b.multiple = json_number_text(multiple);
+        }
+    }
+    return b;
+}
+
+static bool is_bounded(const struct number_bounds *b)
+{
+    return b->min.size > 0 || b->max.size > 0 || b->multiple.size > 0;
+}
+
+static int bounded_texts(struct schema *s, struct drawing *d, const struct number_bounds *b,
+                         const struct parts *parts, struct dfa *texts)
+{
+    struct carat_error why = {0};
+    if (d->nfa.rc) {
+        return d->nfa.rc;
+    }
+    const int rc = number_texts(texts, b, parts->items[0].path, &why);
+    return rc ? fail(s->err, rc, "%s: %s", s->options.name, why.text) : 0;
+}
+
+void schema_number(struct schema *s, struct drawing *d, const struct parts *parts, bool is_integer,
+                   uint32_t from, uint32_t to)
+{
+    const struct number_bounds b = number_bounds(s, d, parts, is_integer);
+    if (!is_bounded(&b)) {
+        const struct call_letter call = {.rule = is_integer ? RULE_INTEGER : RULE_NUMBER,
+                                         .max = COUNT_UNLIMITED};
+        draw_call(&d->nfa, &d->letters, from, call, to);
+        return;
+    }
+    struct dfa texts = {0};
+    d->nfa.rc = bounded_texts(s, d, &b, parts, &texts);
+    if (d->nfa.rc == 0) {
+        draw_texts(&d->nfa, &d->letters, &texts, TEXT_BARE, from, to);
+    }
+    dfa_release(&texts);
+}
+
+// ------------------------------------------------------------------------------ literals
+
+static const struct json_value *literals_of(const struct json_value *schema, bool *is_const)
+{
+    const struct json_value *one = json_get(schema, "const");
+    *is_const = one != NULL;
+    return one ? one : json_get(schema, "enum");
+}
+
+bool schema_has_literals(const struct parts *parts)
+{
+    for (size_t i = 0; i < parts->n; i++) {
+        bool is_const = false;
+        if (literals_of(parts->items[i].value, &is_const)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_equal(const struct json_value *a, const struct json_value *b)
+{
+    struct buf x = {0};
+    struct buf y = {0};
+    json_write(a, &x);
+    json_write(b, &y);
+    const bool is_same =
+        !x.has_failed && !y.has_failed &&
+        slice_equal(slice_make(buf_text(&x), x.size), slice_make(buf_text(&y), y.size));
+    buf_release(&x);
+    buf_release(&y);
+    return is_same;
+}
+
+static bool is_among(const struct json_value *schema, const struct json_value *literal)
+{
+    bool is_const = false;
+    const struct json_value *list = literals_of(schema, &is_const);
+    if (!list || is_const) {
+        return !list || is_equal(list, literal);
+    }
+    for (struct json_iter it = json_iter(list); json_next(&it);) {
+        if (is_equal(it.value, literal)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static unsigned literal_type(const struct json_value *v)
+{
+    switch (json_kind(v)) {
+    case JSON_NULL:
+        return TYPE_NULL;
+    case JSON_BOOL:
+        return TYPE_BOOL;
+    case JSON_NUMBER:
+        return json_double(v) == floor(json_double(v)) ? TYPE_INTEGER : TYPE_FRACTION;
+    case JSON_STRING:
+        return TYPE_STRING;
+    case JSON_ARRAY:
+        return TYPE_ARRAY;
+    default:
+        return TYPE_OBJECT;
+    }
+}
+
+// What literals have to pass besides.
+struct sieve {
+    unsigned types;
+    struct dfa strings; // without states: any
+    uint32_t min, max;  // characters
+    struct dfa numbers;
+    bool has_nested; // keywords for arrays and objects
+};
+
+static size_t count_characters(struct slice text)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < text.size; i++) {
+        n += ((uint8_t)text.data[i] & 0xC0) != 0x80;
+    }
+    return n;
+}
+
+static bool passes(const struct sieve *sieve, const struct parts *parts, const struct json_value *v)
+{
+    const struct slice text = json_string(v);
+    if (!(literal_type(v) & sieve->types)) {
+        return false;
+    }
+    for (size_t i = 0; i < parts->n; i++) {
+        if (!is_among(parts->items[i].value, v)) {
+            return false;
+        }
+    }
+    if (json_kind(v) == JSON_STRING) {
+        const size_t n = count_characters(text);
+        return n >= sieve->min && n <= sieve->max &&
+               (sieve->strings.n_states == 0 || dfa_matches(&sieve->strings, text));
+    }
+    return json_kind(v) != JSON_NUMBER || sieve->numbers.n_states == 0 ||
+           dfa_matches(&sieve->numbers, json_number_text(v));
+}
+
+static void make_sieve(struct schema *s, struct drawing *d, const struct parts *parts,
+                       struct sieve *sieve)
+{
+    static const char *const nested[] = {"properties", "required",    "additionalProperties",
+                                         "items",      "prefixItems", "patternProperties",
+                                         "minItems",   "maxItems",    "additionalItems"};
+    const struct number_bounds b = number_bounds(s, d, parts, false);
+    int rc = string_texts(s, d, parts, &sieve->strings, &sieve->min, &sieve->max);
+    if (rc == 0 && is_bounded(&b)) {
+        rc = bounded_texts(s, d, &b, parts, &sieve->numbers);
+    }
+    d->nfa.rc = d->nfa.rc ? d->nfa.rc : rc;
+    for (size_t i = 0; i < parts->n; i++) {
+        for (size_t k = 0; k < sizeof(nested) / sizeof(nested[0]); k++) {
+            sieve->has_nested = sieve->has_nested || json_get(parts->items[i].value, nested[k]);
+        }
+    }
+}
+
+static void draw_literal(struct schema *s, struct drawing *d, const struct json_value *v,
+                         struct part part, unsigned depth, uint32_t from, uint32_t to);
+
+// Nested literals have no space; members stand in their order, in calls in the order of the
+// notation.
+static void draw_nested(struct schema *s, struct drawing *d, const struct json_value *v,
+                        struct part part, unsigned depth, uint32_t from, uint32_t to)
+{
+    const bool is_object = json_kind(v) == JSON_OBJECT;
+    const size_t n = json_count(v);
+    struct schema_name *members = arena_take(&s->arena, (n + 1) * sizeof(*members), s->err);
+    if (!members || d->nfa.rc) {
+        d->nfa.rc = d->nfa.rc ? d->nfa.rc : CARAT_E_MEMORY;
+        return;
+    }
+    size_t k = 0;
+    for (struct json_iter it = json_iter(v); json_next(&it);) {
+        members[k++] = (struct schema_name){.key = it.key, .value = it.value};
+    }
+    if (is_object && s->options.is_call) {
+        schema_sort_names(members, n);
+    }
+    uint32_t at = nfa_state(&d->nfa);
+    draw_char(d, from, is_object ? '{' : '[', at);
+    for (size_t i = 0; i < n && d->nfa.rc == 0; i++) {
+        uint32_t next = nfa_state(&d->nfa);
+        if (i > 0) {
+            draw_char(d, at, ',', next);
+            at = next;
+            next = nfa_state(&d->nfa);
+        }
+        if (is_object) {
+            const uint32_t colon = nfa_state(&d->nfa);
+            schema_key(s, d, members[i].key, part.path, at, colon);
+            at = nfa_state(&d->nfa);
+            draw_char(d, colon, ':', at);
+        }
+        draw_literal(s, d, members[i].value, part, depth + 1, at, next);
+        at = next;
+    }
+    draw_char(d, at, is_object ? '}' : ']', to);
+}
+
+// As deep as LITERAL_DEPTH_MAX.
+static void draw_literal(struct schema *s, struct drawing *d, const struct json_value *v,
+                         struct part part, unsigned depth, uint32_t from, uint32_t to)
+{
+    if (json_kind(v) == JSON_STRING) {
+        const uint32_t letter = s->options.is_call ? LETTER_QUOTE : '"';
+        const uint32_t opened = nfa_state(&d->nfa);
+        nfa_edge(&d->nfa, from, letter, letter, opened);
+        // One that holds the marker cannot be said in a call: it is left out.
+        draw_text(&d->nfa, json_string(v), s->options.is_call ? TEXT_MARKED : TEXT_JSON, opened,
+                  to);
+        return;
+    }
+    if (json_kind(v) == JSON_ARRAY || json_kind(v) == JSON_OBJECT) {
+        if (depth == LITERAL_DEPTH_MAX) {
+            refuse(s, d, CARAT_E_FULL, part, "enum", "values are nested too deeply");
+            return;
+        }
+        draw_nested(s, d, v, part, depth, from, to);
+        return;
+    }
+    struct buf text = {0};
+    json_write(v, &text);
+    if (text.has_failed) {
+        d->nfa.rc = CARAT_E_MEMORY;
+    }
+    nfa_text(&d->nfa, from, buf_text(&text), text.size, to);
+    buf_release(&text);
+}
+
+void schema_literals(struct schema *s, struct drawing *d, const struct parts *parts, unsigned types,
+                     uint32_t from, uint32_t to)
+{
+    struct sieve sieve = {.types = types};
+    struct part part = parts->items[0];
+    bool is_const = false;
+    const struct json_value *list = NULL;
+    for (size_t i = 0; i < parts->n && !list; i++) {
+        part = parts->items[i];
+        list = literals_of(part.value, &is_const);
+    }
+    if (!is_const && json_kind(list) != JSON_ARRAY) {
+        refuse(s, d, CARAT_E_FORMAT, part, "enum", "expected an array");
+    }
+    make_sieve(s, d, parts, &sieve);
+    struct json_iter it = is_const ? (struct json_iter){.value = list} : json_iter(list);
+    for (bool has_one = is_const || json_next(&it); has_one && d->nfa.rc == 0;
+         has_one = json_next(&it)) {
+        const bool is_nested = literal_type(it.value) & (TYPE_ARRAY | TYPE_OBJECT);
+        if (is_nested && sieve.has_nested && !s->options.is_lenient) {
+            refuse(s, d, CARAT_E_UNSUPPORTED, part, is_const ? "const" : "enum",
+                   "arrays and objects beside keywords about their inside");
+        } else if (passes(&sieve, parts, it.value)) {
+            draw_literal(s, d, it.value, part, 0, from, to);
+        }
+    }
+    dfa_release(&sieve.strings);
+    dfa_release(&sieve.numbers);
+}
