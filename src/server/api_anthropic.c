@@ -561,6 +561,7 @@ static int read_sampling(struct call *call, const struct json_value *root, struc
     rc = rc ? rc : ask_float(root, "top_p", 0, 1, &ask->sampling.top_p, err);
     rc = rc ? rc : ask_size(root, "top_k", 0, FIELDS_TOKENS_MAX, &ask->sampling.top_k, err);
     rc = rc ? rc : ask_bool(root, "stream", &ask->streams, err);
+    rc = rc ? rc : ask_bool(root, "loop_guard", &ask->has_loop_guard, err);
     rc = rc ? rc : field_stops(call, json_get(root, "stop_sequences"), "stop_sequences", err);
     state->is_warming = tokens_max == 0;
     ask->tokens_max = tokens_max == FIELDS_TOKENS_MAX ? 0 : tokens_max + (tokens_max == 0);

@@ -64,6 +64,7 @@ static int read_sampling(struct call *call, const struct json_value *config,
     rc = rc ? rc : field_seed(call, config, "seed", err);
     rc = rc ? rc : field_stops(call, gemini_get(config, "stopSequences"), "stopSequences", err);
     rc = rc ? rc : read_bool(config, "responseLogprobs", &ask->wants_logprobs, err);
+    rc = rc ? rc : read_bool(config, "loopGuard", &ask->has_loop_guard, err);
     return rc ? rc : read_size(config, "logprobs", 0, TOP_LOGPROBS_MAX, &s->n_top, err);
 }
 

@@ -79,6 +79,7 @@ static int read_options(struct call *call, const struct json_value *options,
     rc = rc ? rc : read_repeat_window(call, options, err);
     rc = rc ? rc : field_limit(options, "num_predict", &call->ask.tokens_max, err);
     rc = rc ? rc : field_seed(call, options, "seed", err);
+    rc = rc ? rc : ask_bool(options, "loop_guard", &call->ask.has_loop_guard, err);
     rc = rc ? rc : field_stops(call, json_get(options, "stop"), "stop", err);
     note_options(call, options);
     return field_in(rc, err, "options");
