@@ -282,15 +282,18 @@ static void write_token_usage(const struct call *call, struct buf *out)
 static void write_all_logprobs(const struct call *call, struct buf *out)
 {
     struct buf list = {0};
+    bool has_any = false;
     buf_adds(out, ",\"logprobs\":[");
     for (size_t i = 0; i < call->n_answers; i++) {
         const struct answer *a = &call->answers[i];
         buf_clear(&list);
         logprobs_write(call, a->logprobs, a->n_logprobs, &list);
         if (list.size > 2) { // without its brackets
-            buf_adds(out, out->data[out->size - 1] == '[' ? "" : ",");
+            buf_adds(out, has_any ? "," : "");
             buf_add(out, list.data + 1, list.size - 2);
+            has_any = true;
         }
+        out->has_failed = out->has_failed || list.has_failed;
     }
     buf_addc(out, ']');
     buf_release(&list);
@@ -424,6 +427,7 @@ static void tell(struct call *call, struct buf *out)
     buf_adds(&delta, t->shown == 0 && t->has_shown ? " " : "");
     buf_add(&delta, a->text.data + t->shown, seen - t->shown);
     buf_add_json(out, buf_text(&delta), delta.size);
+    out->has_failed = out->has_failed || delta.has_failed;
     buf_release(&delta);
     if (t->shows_logprobs) {
         buf_adds(out, ",\"logprobs\":");

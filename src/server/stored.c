@@ -164,7 +164,7 @@ static void add_items(struct buf *out, struct slice items)
 }
 
 // The chain is linked backwards, and is written forwards.
-static bool add_chain(struct buf *out, const struct node *last)
+static void add_chain(struct buf *out, const struct node *last)
 {
     size_t n = 0;
     for (const struct node *node = last; node; node = node->previous) {
@@ -172,7 +172,8 @@ static bool add_chain(struct buf *out, const struct node *last)
     }
     const struct node **chain = mem_new_array(n, sizeof(*chain), NULL);
     if (!chain) {
-        return false;
+        out->has_failed = true;
+        return;
     }
     size_t i = n;
     for (const struct node *node = last; node; node = node->previous) {
@@ -185,16 +186,17 @@ static bool add_chain(struct buf *out, const struct node *last)
     }
     buf_addc(out, ']');
     mem_free(chain);
-    return true;
 }
 
 bool stored_conversation(struct stored *s, struct slice id, struct buf *out)
 {
     pthread_mutex_lock(&s->lock);
     const struct node *node = find(s, id);
-    bool is_there = node && add_chain(out, node);
+    if (node) {
+        add_chain(out, node);
+    }
     pthread_mutex_unlock(&s->lock);
-    return is_there;
+    return node != NULL;
 }
 
 bool stored_delete(struct stored *s, struct slice id)
