@@ -304,6 +304,7 @@ static int start(const struct serve_settings *settings, struct serve_options *o,
     o->engine = loaded->engine;
     settings_session(&o->session, &settings->model, NULL);
     o->session.rewind_max = settings->rewind.is_set ? (size_t)settings->rewind.value : 1024;
+    o->session.returns_to_prompt = true; // clients leave thoughts out of what they send back
     rc = settings_sampling(&o->sampling, &settings->sampling, loaded->engine, &biases, &err);
     rc = rc ? rc : plan_memory(&s.need, loaded, o, &err);
     if (rc) {
@@ -314,6 +315,10 @@ static int start(const struct serve_settings *settings, struct serve_options *o,
     rc = serve(o, say_ready, &s, &err);
 out:
     mem_free(biases);
+    if (rc == CARAT_E_ARGUMENT) {
+        say("%s", err.text);
+        return EXIT_USAGE;
+    }
     return rc ? say_error(&err) : EXIT_OK;
 }
 
