@@ -318,6 +318,9 @@ int engine_session_options(struct carat_session_options *out, const struct model
     size_t chunk = o.prefill_chunk ? o.prefill_chunk : SESSION_CHUNK_DEFAULT;
     o.context_max = context;
     o.prefill_chunk = chunk < context ? chunk : context;
+    if (o.returns_to_prompt && o.rewind_max < KV_MARK_SLACK) {
+        o.rewind_max = KV_MARK_SLACK; // the rings hold what is to be put aside
+    }
     o.rewind_max = o.rewind_max < context ? o.rewind_max : context;
     *out = o;
     return 0;

@@ -236,9 +236,10 @@ void prefix_cache_save(struct carat_session *s, const struct session_beginning *
     if (!c || own->common >= s->n_tokens || s->n_tokens - own->common < c->tokens_min) {
         return;
     }
-    bool is_last_answer = own->common >= s->prompt_end;
+    const size_t reach = own->common + KV_MARK_SLACK;
+    bool is_last_answer = reach >= s->prompt_end;
     bool is_last_turn =
-        s->anchor > 0 && own->common >= s->anchor && own->common - s->anchor < c->tokens_min;
+        s->anchor > 0 && reach >= s->anchor && own->common < s->anchor + c->tokens_min;
     if (!is_last_answer && !is_last_turn && carat_session_keep(s, &err)) {
         log_line(CARAT_LOG_WARNING, "a timeline of %zu tokens was not kept: %s", s->n_tokens,
                  err.text);

@@ -119,7 +119,7 @@ size_t kv_cache_copy(struct kv_cache *to, const struct kv_cache *from, struct kv
 
 static size_t mark_capacity(size_t window, size_t context_max)
 {
-    return smaller(window, context_max);
+    return smaller(window + KV_MARK_SLACK, context_max);
 }
 
 uint64_t kv_mark_size(const struct model_config *config, const struct kv_options *o)

@@ -45,8 +45,10 @@ size_t kv_cache_written(const struct kv_cache *kv, size_t first, size_t n);
 size_t kv_cache_copy(struct kv_cache *to, const struct kv_cache *from, struct kv_held held,
                      size_t full_first, size_t n);
 
-// The window before one position, put aside so that a timeline can come back to it from any
-// distance.
+// The window before one position, put aside so that a timeline can come back to it, or to a few
+// tokens before it, from any distance. A few: a prompt may end with tokens that do not come back,
+// as the empty thought of an answer without one.
+#define KV_MARK_SLACK 16
 struct kv_mark {
     uint8_t *memory;
     size_t capacity;     // positions
@@ -55,7 +57,7 @@ struct kv_mark {
 uint64_t kv_mark_size(const struct model_config *config, const struct kv_options *options);
 int kv_mark_init(struct kv_mark *out, const struct kv_cache *kv, struct carat_error *err);
 void kv_mark_release(struct kv_mark *mark, const struct kv_cache *kv); // takes zeroed memory
-// Puts aside the rows before `end`, which the rings must hold.
+// Puts aside the rows [end - capacity, end), which the rings must hold.
 void kv_mark_take(struct kv_mark *mark, const struct kv_cache *kv, size_t end);
 // Puts the rows into the rings of a cache of the same model and type, which then can go on after n
 // tokens, as kv_held_longest said. Returns its n_written.

@@ -188,6 +188,26 @@ static void test_thoughts_may_be_left_out(void **state)
     }
 }
 
+// The prompt's own last tokens, an empty thought, are not there in the next one either.
+static void test_an_empty_thought_may_be_left_out(void **state)
+{
+    struct fixture *f = *state;
+    struct carat_session *s = open_session(
+        f->engine, (struct carat_session_options){.cache = f->cache, .returns_to_prompt = true});
+    carat_token prompt[N];
+    for (size_t n = 60; n <= 160; n += 50) {
+        memcpy(prompt, f->tokens, sizeof(prompt));
+        fill_tokens(prompt + n - 4, 4, 99);
+        assert_int_equal(sync_tokens(s, prompt, n), n == 60 ? 0 : n - 50 - 4);
+        check_logits(s, prompt, n);
+        for (size_t i = 0; i < 40; i++) {
+            decode_token(s, f->another[i]);
+        }
+    }
+    assert_int_equal(place_count(&f->place, ".kv", NULL), 0);
+    carat_session_free(s);
+}
+
 // A model that calls tools goes on in its turn, thoughts included; they are left out when the user
 // speaks again, which is several prompts later.
 static void test_thoughts_of_a_turn_with_tools_may_be_left_out(void **state)
@@ -511,8 +531,9 @@ static void test_the_estimate_counts_the_mark(void **state)
     assert_int_equal(carat_engine_estimate(&without, f->engine, &options, NULL), 0);
     options.returns_to_prompt = true;
     assert_int_equal(carat_engine_estimate(&with, f->engine, &options, NULL), 0);
-    // window 16, 10 sliding layers, 2 heads of 32 halves, keys and values
-    assert_int_equal(with.total - without.total, 16 * 10 * 2 * 32 * 2 * 2);
+    // Window 16 and 16 more, and as many more in the rings; 10 sliding layers, 2 heads of 32
+    // halves, keys and values.
+    assert_int_equal(with.total - without.total, (32 + 16) * 10 * 2 * 32 * 2 * 2);
     carat_session_free(open_session(f->engine, options)); // makes the room that all share
     size_t before = mem_bytes_now();
     struct carat_session *s = open_session(f->engine, options);
@@ -619,6 +640,7 @@ int main(void)
         TEST(test_only_like_sessions_share),
         TEST(test_a_mark_serves_other_sessions_too),
         TEST(test_thoughts_may_be_left_out),
+        TEST(test_an_empty_thought_may_be_left_out),
         TEST(test_thoughts_of_a_turn_with_tools_may_be_left_out),
         TEST(test_the_newest_turn_is_the_one_to_go_back_to),
         TEST(test_what_makes_room_is_kept_and_found_again),
