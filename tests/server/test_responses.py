@@ -760,6 +760,19 @@ class Codex(unittest.TestCase):
         self.assertEqual(items[0]["summary"][0]["text"], "I call get_weather.")
         self.go_on(body, items, response)
 
+    def test_the_form_of_later_versions(self):
+        """No instructions but a developer message, ids on items, no effort."""
+        body = {k: v for k, v in CODEX.items() if k not in ("instructions", "text")}
+        body.update(reasoning={"summary": "auto"}, parallel_tool_calls=True, input=[
+            {"type": "message", "id": "msg_1", "role": "developer",
+             "content": [{"type": "input_text", "text": "You are carat-demo."}]},
+            {"type": "message", "id": "msg_2", "role": "user",
+             "content": [{"type": "input_text", "text": "What is the capital of Iceland?"}]}],
+            tools=[{"type": "web_search", "external_web_access": True}])
+        items, _ = self.read(self.send(body))
+        self.assertEqual([i["type"] for i in items], ["reasoning", "message"])
+        self.assertEqual(items[1]["content"][0]["text"], "The capital of Iceland is Reykjavik.")
+
     def test_all_tools_and_thoughts_together(self):
         items, _ = self.read(self.send(CODEX))
         self.assertEqual(items[0]["type"], "reasoning")
