@@ -296,14 +296,23 @@ class Tools(unittest.TestCase):
         self.assertGreaterEqual(answer.usage.input_tokens_details.cached_tokens,
                                 found.usage.input_tokens - OPENING)
 
-    def test_results_as_lists_and_objects(self):
+    def test_results_as_lists(self):
         call = self.ask_weather().output[0]
-        for output in ([text('{"temperature": 16, "condition": "sunny"}')],):
-            answer = create([{"role": "user", "content": "How is the weather in Oslo?"},
-                             call.model_dump(),
-                             {"type": "function_call_output", "call_id": call.call_id,
-                              "output": output}], tools=[WEATHER, TIME])
-            self.assertEqual(answer.output_text, "It is 16 degrees and sunny in Oslo.")
+        output = [text('{"temperature": 16, "condition": "sunny"}')]
+        answer = create([{"role": "user", "content": "How is the weather in Oslo?"},
+                         call.model_dump(),
+                         {"type": "function_call_output", "call_id": call.call_id,
+                          "output": output}], tools=[WEATHER, TIME])
+        self.assertEqual(answer.output_text, "It is 16 degrees and sunny in Oslo.")
+
+    def test_pictures_in_results(self):
+        picture = {"type": "input_image", "image_url": data_url("image_009.png", "image/png"),
+                   "detail": "low"}
+        found = say([{"role": "user", "content": "What is in the picture?"},
+                     {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"},
+                     {"type": "function_call_output", "call_id": "c", "output": [picture]}])
+        self.assertIn("green", found)
+        self.assertIn("square", found)
 
     def test_stored_conversations_with_tools(self):
         first = self.ask_weather()
