@@ -10,7 +10,7 @@ ARGS ?=
 MESON = $(if $(wildcard build-tools/bin/meson),build-tools/bin/meson,meson)
 NINJA = $(if $(wildcard build-tools/bin/ninja),build-tools/bin/ninja,ninja)
 
-.PHONY: help build run test bench check-peers fuzz install format check clean
+.PHONY: help build run test bench check-peers fuzz soak serve-speed install format check clean
 
 help:
 	@echo 'make build        build/carat; needs a C compiler, meson, ninja, pkg-config'
@@ -19,6 +19,8 @@ help:
 	@echo 'make bench        speed of the kernels, then of the demo model'
 	@echo 'make check-peers MODELS="a.gguf b.gguf"  carat and llama.cpp in turn; ARGS="--only decode" and more'
 	@echo 'make fuzz T=60    every fuzz target for T seconds; TARGETS="gguf ..." for some'
+	@echo 'make soak T=600   32 mixed clients against carat serve, kills and restarts, for T seconds'
+	@echo 'make serve-speed  tokens a second of 1, 4 and 8 streams at once: MODEL=..., ARGS="--tokens 64" and more'
 	@echo 'make install      into the prefix given to meson, /usr/local by default'
 	@echo 'make format       let clang-format have its way'
 	@echo 'make check        formatting and layering, as .ci/run checks them'
@@ -50,6 +52,12 @@ check-peers: build
 fuzz:
 	@tools/setup.sh fuzz
 	@tools/fuzz.sh $(T) $(TARGETS)
+
+soak: build
+	@tools/soak.py $(B)/carat --seconds $(T) $(ARGS)
+
+serve-speed: build
+	@tools/serve_speed.py $(B)/carat $(MODEL) $(ARGS)
 
 install: $(B)/build.ninja
 	@$(MESON) install -C $(B)

@@ -155,6 +155,7 @@ def _gemini(question, sampling):
     return "/v1beta/models/carat:", body
 
 
+# These are requests of conversations; "text", "embedding" and "transcription" have their own.
 MAKERS = {"chat": _chat, "responses": _responses, "anthropic": _anthropic, "ollama": _ollama,
           "gemini": _gemini}
 
@@ -165,15 +166,38 @@ class Ask:
     def __init__(self, dialect, path, body, streams):
         self.dialect, self.streams = dialect, streams
         self.body = dict(body)
+        self.type = "application/json"
         if dialect == "gemini":
             path += "streamGenerateContent?alt=sse" if streams else "generateContent"
-        else:
+        elif dialect not in ("embedding", "transcription"):
             self.body["stream"] = streams
         self.path = path
         self.key = json.dumps([dialect, body], sort_keys=True)
 
+    def data(self):
+        return json.dumps(self.body).encode()
+
     def __repr__(self):
         return f"{self.dialect}{' stream' if self.streams else ''} {json.dumps(self.body)[:300]}"
+
+
+class Form(Ask):
+    """A request with a file, as those for transcriptions are."""
+
+    def __init__(self, dialect, path, fields, name):
+        super().__init__(dialect, path, {**fields, "file": name}, False)
+        self.type = "multipart/form-data; boundary=carat-form"
+
+    def data(self):
+        out = b""
+        for key, value in self.body.items():
+            head = f'--carat-form\r\nContent-Disposition: form-data; name="{key}"'
+            if key == "file":
+                with open(os.path.join(DEMO, value), "rb") as f:
+                    out += f'{head}; filename="{value}"\r\n\r\n'.encode() + f.read() + b"\r\n"
+            else:
+                out += f"{head}\r\n\r\n{value}\r\n".encode()
+        return out + b"--carat-form--\r\n"
 
 
 def _extra_chats():
@@ -192,12 +216,23 @@ def _extra_chats():
     yield {**hello, "seed": 8, "temperature": 1.3, "tools": [tool], "tool_choice": "required"}
 
 
-def make_asks(seed=1, dialects=tuple(MAKERS), n=None):
+def _other_asks(rng):
+    for text in ("Hello", "The capital of France is", "one two three"):
+        yield Ask("text", "/v1/completions", {
+            "model": "carat", "prompt": [text, text + " and"], "max_tokens": 24, "temperature": 1.0,
+            "seed": rng.randrange(1, 1 << 30), "logprobs": 2}, len(text) > 5)
+    yield Ask("embedding", "/v1/embeddings", {"model": "carat", "input": ["a red square", "Hello"]}, False)
+    sounds = sorted(name for name in os.listdir(DEMO) if name.endswith(".wav"))
+    for name in sounds[:3]:
+        yield Form("transcription", "/v1/audio/transcriptions", {"model": "carat", "temperature": "0"}, name)
+
+
+def make_asks(seed=1, dialects=(*MAKERS, "others"), n=None):
     """A fixed, mixed list for this seed: every answer of it is determined by the request alone."""
     rng = random.Random(seed)
     questions = [q for q in _questions() if _is_plain(q)]
     asks = []
-    for dialect in dialects:
+    for dialect in [d for d in dialects if d in MAKERS]:
         for q in questions:
             kinds = {p["type"] for m in q["messages"] for p in _parts(m)}
             if "audio" in kinds and dialect in ("anthropic", "ollama", "responses"):
@@ -212,23 +247,20 @@ def make_asks(seed=1, dialects=tuple(MAKERS), n=None):
     if "chat" in dialects:
         for i, body in enumerate(_extra_chats()):
             asks.append(Ask("chat", "/v1/chat/completions", body, i % 2 == 0))
-        for text in ("Hello", "The capital of France is", "one two three"):
-            asks.append(Ask("text", "/v1/completions", {
-                "model": "carat", "prompt": [text, text + " and"], "max_tokens": 24,
-                "temperature": 1.0, "seed": rng.randrange(1, 1 << 30), "logprobs": 2}, len(text) > 5))
+    if "others" in dialects:
+        asks += _other_asks(rng)
     rng.shuffle(asks)
     return asks[:n]
 
 
 # ------------------------------------------------------------------------------ sending
 
-def run(url, ask, cancel=None, timeout=TIMEOUT):
-    """What the answer amounts to. cancel: bytes of the answer after which this client goes away."""
+def fetch(url, ask, cancel=None, timeout=TIMEOUT):
+    """The bytes of an answer. cancel: how many of them, after which this client goes away."""
     parts = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
     try:
-        connection.request("POST", ask.path, json.dumps(ask.body),
-                           {"Content-Type": "application/json", "Connection": "close"})
+        connection.request("POST", ask.path, ask.data(), {"Content-Type": ask.type, "Connection": "close"})
         if cancel == 0:
             raise Cancelled
         answer = connection.getresponse()
@@ -250,7 +282,12 @@ def run(url, ask, cancel=None, timeout=TIMEOUT):
             # A client that is killed: its system resets what is open.
             connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.close()
-    return summarize(ask, data)
+    return data
+
+
+def run(url, ask, cancel=None, timeout=TIMEOUT):
+    """What the answer amounts to."""
+    return summarize(ask, fetch(url, ask, cancel, timeout))
 
 
 def _lines(data):
@@ -400,10 +437,18 @@ def _responses_answers(ask, data):
     return {0: a}
 
 
+def _vectors(ask, data):
+    return {i: [round(x, 6) for x in row["embedding"]] for i, row in enumerate(json.loads(data)["data"])}
+
+
 def summarize(ask, data):
     readers = {"chat": _chat_answers, "text": _chat_answers, "anthropic": _anthropic_answers,
                "ollama": _ollama_answers, "gemini": _gemini_answers, "responses": _responses_answers}
     try:
+        if ask.dialect == "embedding":
+            return _vectors(ask, data)
+        if ask.dialect == "transcription":
+            return json.loads(data)["text"]
         answers = readers[ask.dialect](ask, data)
     except (ValueError, KeyError, TypeError) as error:
         raise Broken(f"unreadable ({error!r}): {data[:2000]!r}") from error
