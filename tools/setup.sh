@@ -65,6 +65,29 @@ meson_is_new_enough() {
     [ "$(printf '%s\n%s\n' "$meson_min" "$found" | sort -V | head -n 1)" = "$meson_min" ]
 }
 
+has_venv() {
+    has python3 && python3 -c 'import ensurepip' 2>/dev/null
+}
+
+# Absent counts: then it will be Debian's.
+is_debian_node() {
+    ! has node || [ "$system" != apt ] || dpkg -S /usr/share/nodejs >/dev/null 2>&1
+}
+
+has_browser() {
+    has chromium-headless-shell || has chromium
+}
+
+browser_package() {
+    [ "$system" = apt ] || return 0
+    for package in chromium-headless-shell chromium; do
+        if apt-cache show "$package" >/dev/null 2>&1; then
+            echo "$package"
+            return
+        fi
+    done
+}
+
 has_clang_format() {
     for version in "" -16 -17 -18 -19 -20 -21; do
         has "clang-format$version" || continue
@@ -97,11 +120,19 @@ find_missing() {
         want "libavformat-dev libavcodec-dev libavutil-dev" ffmpeg
     has_library libjpeg || want libjpeg-dev jpeg-turbo
     has_library libheif || want libheif-dev libheif
+    has_library libmicrohttpd || want libmicrohttpd-dev libmicrohttpd
+    has_library libcurl || want libcurl4-openssl-dev curl
     has_heif_decoders || want "libheif-plugin-libde265 libheif-plugin-dav1d" -
     if is_for test ci; then
         has_library cmocka || need libcmocka-dev cmocka
         has python3 || need python3 python
         has c++ || has g++ || has clang++ || want g++ -
+        has_venv || want python3-venv -
+        has openssl || want openssl -
+        # Node from elsewhere brings npm; Debian's npm does not go with it.
+        has node || want nodejs node
+        has npm || ! is_debian_node || want npm -
+        has_browser || want "$(browser_package)" -
         has qemu-aarch64 || want qemu-user -
         has aarch64-linux-gnu-gcc || want "gcc-aarch64-linux-gnu libc6-dev-arm64-cross" -
         has_browser || want chromium-headless-shell -
@@ -181,6 +212,32 @@ install_node_clients() {
         { rm -rf build-tools/node; say "OpenAI's Node client could not be fetched: going on without"; }
 }
 
+# The clients that the tests of the server use, from wherever pip and npm are set up to look. What
+# was installed is noted beside it, so that nothing is asked twice; without them, tests are skipped.
+install_clients() {
+    wanted_file=tests/server/requirements.txt
+    if has_venv && ! cmp -s "$wanted_file" build-tools/clients/requirements.txt; then
+        say "installing the Python clients into build-tools/clients"
+        if python3 -m venv build-tools/clients &&
+            build-tools/clients/bin/pip install --quiet --disable-pip-version-check -r "$wanted_file" >&2; then
+            cp "$wanted_file" build-tools/clients/requirements.txt
+        else
+            say "going on without the Python clients: their tests will be skipped"
+        fi
+    fi
+    wanted_file=tests/server/node/package-lock.json
+    if has node && has npm && ! cmp -s "$wanted_file" build-tools/node/installed.json; then
+        say "installing the Node clients into build-tools/node"
+        mkdir -p build-tools/node
+        cp tests/server/node/package.json "$wanted_file" build-tools/node/
+        if (cd build-tools/node && npm ci --silent --ignore-scripts --no-audit --no-fund >&2); then
+            cp "$wanted_file" build-tools/node/installed.json
+        else
+            say "going on without the Node clients: their tests will be skipped"
+        fi
+    fi
+}
+
 # What is only wanted is not worth asking for a password each time.
 is_root_at_hand() {
     [ "$system" = brew ] || [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }
@@ -200,6 +257,10 @@ for package in $wanted; do
 done
 meson_is_new_enough || install_own_meson
 ! is_for test ci || install_node_clients
+if is_for test ci; then
+    install_clients
+    has_browser || say "without Chromium the page is not tested here"
+fi
 if is_for test ci && [ "$system" != brew ] && { ! has qemu-aarch64 || ! has aarch64-linux-gnu-gcc; }; then
     say "without qemu-user and the arm64 cross compiler the arm64 kernels are not tested here"
 fi
