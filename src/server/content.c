@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "server/content_fit.h"
+#include "server/server.h"
 
 // How many calls before a tool's result are searched for its id: a bound on the work of a hostile
 // history, far beyond what one answer can hold.
@@ -577,7 +578,7 @@ int content_finish(struct content *c, struct carat_error *err)
     }
     c->call->ask.chat.messages = messages;
     c->call->ask.chat.n_messages = n;
-    return content_fit(c->call, err);
+    return content_fit(c->call, carat_chat_template_name(c->call->server->engine), err);
 }
 
 // ------------------------------------------------------------------------------ tools

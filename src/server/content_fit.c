@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#include "server/server.h"
-
 struct fit {
     struct call *call;
     bool reads_tool_messages;
@@ -160,13 +158,13 @@ static int take_message(struct fit *f, struct carat_message m, struct carat_erro
     return rc;
 }
 
-int content_fit(struct call *call, struct carat_error *err)
+int content_fit(struct call *call, const char *template_name, struct carat_error *err)
 {
-    const char *name = carat_chat_template_name(call->server->engine);
     struct fit f = {.call = call};
     struct carat_chat *chat = &call->ask.chat;
-    f.reads_tool_messages = strcmp(name, "interleaved") != 0 && strcmp(name, "launch") != 0;
-    if (f.reads_tool_messages && strcmp(name, "revision-2026-04") != 0) {
+    f.reads_tool_messages =
+        strcmp(template_name, "interleaved") != 0 && strcmp(template_name, "launch") != 0;
+    if (f.reads_tool_messages && strcmp(template_name, "revision-2026-04") != 0) {
         return 0; // a place for everything
     }
     f.out = call_take(call, (2 * chat->n_messages + 1) * sizeof(*f.out), err);

@@ -8,7 +8,8 @@
 
 // Moves what the model's template has no place for to where it has one: pictures and sound of a
 // tool's result into the user's words behind it, and for the oldest versions tool messages onto the
-// message that made the calls. Changes ask.chat; lists in the call's arena.
-int content_fit(struct call *call, struct carat_error *err);
+// message that made the calls. Changes ask.chat; lists in the call's arena. template_name is what
+// carat_chat_template_name says.
+int content_fit(struct call *call, const char *template_name, struct carat_error *err);
 
 #endif
