@@ -606,9 +606,9 @@ class Errors(Refused):
         self.refused("response_format.type", response_format={"type": "xml"})
         self.refused("response_format.json_schema.schema", response_format={
             "type": "json_schema", "json_schema": {"name": "x"}})
-        with self.assertRaises(openai.BadRequestError):
-            chat("Hello", response_format={"type": "json_schema", "json_schema": {
-                "name": "x", "schema": {"type": "no such type"}}})
+        self.refused("json_schema", "#/type", response_format={
+            "type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "no such"}}})
+        self.refused("regex", "byte 2", extra_body={"guided_regex": "(("})
 
     def test_too_long_a_prompt_has_its_code(self):
         with self.assertRaises(openai.BadRequestError) as caught:
