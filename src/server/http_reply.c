@@ -127,7 +127,7 @@ static void add_headers(struct http_reply *r, struct MHD_Response *response,
     if (q->allow_origin) {
         add_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_ORIGIN, q->allow_origin);
         add_header(response, MHD_HTTP_HEADER_VARY, "Origin");
-        add_header(response, "Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+        add_header(response, "Access-Control-Expose-Headers", "X-Request-Id, X-Carat-Note, Retry-After");
     }
     bool has_caching = false;
     for (size_t i = 0; headers && headers[i]; i += 2) {
