@@ -314,9 +314,8 @@ static void add_place(struct masker *k, struct place place, uint64_t *bits)
     const struct lexicon *x = k->lexicon;
     bool is_kept = true;
     struct mask *m = get_mask(k, place.state, &is_kept);
-    if (!m) { // no memory: the long way
-        struct walk w = {.bits = bits, .max = UINT32_MAX};
-        walk_trie(k, &w, x->trie, (struct places){.items = &place, .n = 1}, false);
+    if (!m) { // no memory
+        masker_walk(k, (struct places){.items = &place, .n = 1}, bits);
         return;
     }
     const bool is_limited = m->counts && (place.min > 0 || place.max < x->trie->depth_max);
@@ -347,11 +346,16 @@ static bool is_deep(const struct masker *k, struct places places)
     return false;
 }
 
+void masker_walk(struct masker *k, struct places places, uint64_t *bits)
+{
+    struct walk w = {.bits = bits, .max = UINT32_MAX};
+    walk_trie(k, &w, k->lexicon->trie, places, false);
+}
+
 void masker_fill(struct masker *k, struct places places, uint64_t *bits)
 {
     if (is_deep(k, places)) {
-        struct walk w = {.bits = bits, .max = UINT32_MAX};
-        walk_trie(k, &w, k->lexicon->trie, places, false);
+        masker_walk(k, places, bits);
         return;
     }
     for (size_t i = 0; i < places.n; i++) {

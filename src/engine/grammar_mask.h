@@ -63,6 +63,8 @@ int masker_init(struct masker *k, struct lexicon *lexicon, const struct program 
 void masker_release(struct masker *k);
 // Sets the bits of the ordinary tokens that may come at these places.
 void masker_fill(struct masker *k, struct places places, uint64_t *bits);
+// The same by walking the whole trie, without masks.
+void masker_walk(struct masker *k, struct places places, uint64_t *bits);
 // Finds the mask of a state beforehand.
 void masker_warm(struct masker *k, uint32_t state);
 

@@ -64,7 +64,10 @@ static void refuse(struct schema *s, struct drawing *d, enum carat_status status
 const char *schema_path(struct schema *s, const char *path, const char *key, struct slice name)
 {
     struct buf b = {.max = 2000};
-    buf_addf(&b, "%s/%s", path, key);
+    buf_adds(&b, path);
+    if (key[0]) {
+        buf_addf(&b, "/%s", key);
+    }
     if (name.data) {
         buf_addc(&b, '/');
         buf_add(&b, name.data, name.size < 200 ? name.size : 200);
@@ -237,7 +240,9 @@ static void check_keywords(struct schema *s, struct drawing *d, struct part part
 // Takes one schema out of todo. False when nothing can fit it.
 static bool open_part(struct schema *s, struct drawing *d, struct combination *c)
 {
-    const struct part part = c->todo.items[--c->todo.n];
+    const struct part part = c->todo.items[0]; // in the order in which they are written
+    c->todo.n--;
+    memmove(c->todo.items, c->todo.items + 1, c->todo.n * sizeof(c->todo.items[0]));
     const enum json_kind kind = json_kind(part.value);
     if (kind != JSON_BOOL && kind != JSON_OBJECT) {
         refuse(s, d, CARAT_E_FORMAT, part.path, "expected a schema: an object, true or false");

@@ -109,10 +109,11 @@ void schema_array(struct schema *s, struct drawing *d, const struct parts *parts
         if (is_loop && b.max != COUNT_UNLIMITED) {
             break;
         }
-        uint32_t begin = at;
+        const uint32_t begin = nfa_state(&d->nfa);
         if (i > 0) {
-            begin = nfa_state(&d->nfa);
             draw_separator(s, d, at, ',', begin);
+        } else {
+            nfa_empty(&d->nfa, at, begin);
         }
         const uint32_t behind = nfa_state(&d->nfa);
         item_parts(s, d, parts, i, item);

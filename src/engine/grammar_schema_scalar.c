@@ -511,17 +511,18 @@ static void draw_nested(struct schema *s, struct drawing *d, const struct json_v
     uint32_t at = nfa_state(&d->nfa);
     draw_char(d, from, is_object ? '{' : '[', at);
     for (size_t i = 0; i < n && d->nfa.rc == 0; i++) {
-        uint32_t next = nfa_state(&d->nfa);
+        const uint32_t next = nfa_state(&d->nfa);
         if (i > 0) {
-            draw_char(d, at, ',', next);
-            at = next;
-            next = nfa_state(&d->nfa);
+            const uint32_t behind = nfa_state(&d->nfa);
+            draw_separator(s, d, at, ',', behind);
+            at = behind;
         }
         if (is_object) {
             const uint32_t colon = nfa_state(&d->nfa);
+            const uint32_t value = nfa_state(&d->nfa);
             schema_key(s, d, members[i].key, part.path, at, colon);
-            at = nfa_state(&d->nfa);
-            draw_char(d, colon, ':', at);
+            draw_separator(s, d, colon, ':', value);
+            at = value;
         }
         draw_literal(s, d, members[i].value, part, depth + 1, at, next);
         at = next;
