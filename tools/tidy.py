@@ -24,7 +24,7 @@ DOORS = [
     (r"pthread\.h", ["src/base/pool.c", "src/engine/", "src/server/"]),
     (r"microhttpd\.h", ["src/server/http"]),
     (r"gnutls/.*", ["src/server/http"]),
-    (r"curl/.*", ["src/server/fetch.c"]),
+    (r"curl/.*", ["src/server/fetch.c", "src/cli/pull_"]),
     (r"sys/socket\.h|netinet/.*|arpa/.*|netdb\.h", ["src/server/http", "src/server/fetch.c"]),
     (r"signal\.h", ["src/base/os.c", "src/base/pool.c", "src/cli/line_edit_libedit.c"]),
     (r"poll\.h|unistd\.h", ["src/base/os", "src/server/http"]),

@@ -372,8 +372,7 @@ const struct command command_serve = {
             {"OPENAI_BASE_URL=http://127.0.0.1:11435/v1 OPENAI_API_KEY=none some-agent",
              "a client of OpenAI's API"},
             {"ANTHROPIC_BASE_URL=http://127.0.0.1:11435 some-agent", "a client of Anthropic's API"},
-            {"carat serve gemma.gguf --host 0.0.0.0 --api-key-file keys.txt --tls-cert cert.pem "
-             "--tls-key key.pem",
+            {"carat serve --host 0.0.0.0 --api-key-file keys --tls-cert cert.pem --tls-key key.pem",
              "for other machines, encrypted"},
             {"CARAT_PORT=8080 carat serve --config team.conf", "options from elsewhere"},
             {.line = NULL},
