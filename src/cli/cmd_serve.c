@@ -89,7 +89,7 @@ static const struct option work_rows[] = {
     {"parallel", OPTION_COUNT, "N",
      "conversations that are computed together (default: 4); each has a kv cache of its own",
      AT(slots), 1, 256, NULL},
-    {"queue", OPTION_COUNT, "N", "requests that may wait (default: 64); more are refused with 503",
+    {"queue", OPTION_COUNT, "N", "requests that may wait (default: 64); more are refused with 429",
      AT(queue), 0, 100000, NULL},
     {"workers", OPTION_COUNT, "N", "threads that read requests and decode media (default: 2)",
      AT(workers), 1, 64, NULL},

@@ -2,7 +2,7 @@
 #include "server/pace.h"
 
 #define ROUND_S       0.3  // of a round that answers are waiting for
-#define ROUND_ALONE_S 2.0  // of a round that nobody waits for: a new request comes in after it
+#define ROUND_ALONE_S 3.0  // of a round that nobody waits for: a new request comes in after it
 #define FIRST_PIECE   32   // while nothing is known
 #define PIECE_MIN     8    // below, a round costs as much without reading anything
 #define LEARN_MIN     16   // tokens from which a round tells something about the time of one

@@ -11,8 +11,9 @@
 #include "server/choice.h"
 #include "server/pace.h"
 
-#define LOOK_S      0.1  // between two looks at whether waiting clients are still there
-#define KEEPALIVE_S 10.0 // a stream that has nothing to say for so long says that it is alive
+#define LOOK_S         0.1  // between two looks at whether waiting clients are still there
+#define KEEPALIVE_S    10.0 // a stream that has nothing to say for so long says that it is alive
+#define OPENING_TOKENS 16   // an empty thought and the like, behind what a later prompt repeats
 
 enum slot_state { SLOT_IDLE, SLOT_READING, SLOT_ANSWERING, SLOT_EMBEDDING };
 
@@ -24,6 +25,7 @@ struct slot {
     struct job *job;
     struct choice *choice; // NULL for an embedding
     double since;          // when it became what it is
+    size_t n_prompt;       // tokens of the prompt it was last used for
 };
 
 struct rounds {
@@ -157,7 +159,7 @@ static void free_slot(struct rounds *r, struct slot *s)
     double seconds = now - s->since;
     r->slot_s = r->slot_s > 0 ? r->slot_s + 0.2 * (seconds - r->slot_s) : seconds;
     choice_free(s->choice);
-    *s = (struct slot){.session = s->session, .since = now};
+    *s = (struct slot){.session = s->session, .since = now, .n_prompt = s->n_prompt};
 }
 
 static void fail_work(struct work *w, int status, const struct carat_error *error)
@@ -330,8 +332,17 @@ static struct work *next_in_line(const struct rounds *r)
     return best;
 }
 
-// The idle slot whose timeline spares most of the prompt; but a long timeline is not given up for a
-// short common beginning, which the cache copies just as well into the slot unused for longest.
+// Whether a prompt that has so much in common with a slot's timeline goes on from there: it reaches
+// the end of the last prompt, but for the few tokens that open an answer, whatever came of the
+// answer; or most of the timeline stays. Else it is another conversation with the same beginning,
+// which the cache copies just as well into the slot unused for longest.
+static bool goes_on_from(const struct slot *s, size_t common)
+{
+    return common + OPENING_TOKENS >= s->n_prompt || common >= n_used(s) / 2;
+}
+
+// The idle slot whose timeline spares most of the prompt, unless that would give up a long one for
+// a short beginning.
 static struct slot *choose_slot(const struct rounds *r, const struct carat_prompt *prompt)
 {
     struct slot *oldest = NULL;
@@ -343,8 +354,7 @@ static struct slot *choose_slot(const struct rounds *r, const struct carat_promp
             continue;
         }
         size_t common = carat_session_common(s->session, prompt);
-        bool is_worth = common >= n_used(s) / 2;
-        if (common > best_common && is_worth) {
+        if (common > best_common && goes_on_from(s, common)) {
             best = s;
             best_common = common;
         }
@@ -379,6 +389,7 @@ static int begin_job(struct rounds *r, struct slot *s, struct work *w, struct jo
                        .work = w,
                        .job = job,
                        .since = os_seconds()};
+    carat_prompt_tokens(job->prompt, &s->n_prompt);
     r->n_waiting -= w->n_begun == 0;
     int rc = is_embedding ? 0 : choice_new(&s->choice, job, &r->markers, err);
     if (rc == 0 && !is_embedding) {
