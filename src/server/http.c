@@ -25,15 +25,28 @@
 #define PAIRS_MAX           200 // headers and query values of a request
 #define BODIES_MAX          8   // times body_size_max: what all bodies may hold together
 #define DRAIN_MAX           4   // times body_size_max: what is read of a refused body
+#define ROOM_PART           16  // of all connections, this part is closed at once to make room
 #define WATCH_NS            200000000
 #define POLL_NS             10000000
 
 /* -------------------------------------------------------------------------------- connections */
 
+static size_t connections_max(const struct http *h)
+{
+    return h->options.connections_max ? h->options.connections_max : DEFAULT_CONNECTIONS;
+}
+
 void http_set_deadline(struct http *h, struct http_client *client, double seconds)
 {
     pthread_mutex_lock(&h->lock);
     client->deadline = seconds > 0 ? os_seconds() + seconds : 0;
+    pthread_mutex_unlock(&h->lock);
+}
+
+static void set_idle(struct http *h, struct http_client *client, double since)
+{
+    pthread_mutex_lock(&h->lock);
+    client->idle_since = since;
     pthread_mutex_unlock(&h->lock);
 }
 
@@ -65,7 +78,8 @@ static void client_open(struct http *h, struct MHD_Connection *connection, void 
     *context = c;
     atomic_fetch_add(&h->n_clients, 1);
     pthread_mutex_lock(&h->lock);
-    c->deadline = os_seconds() + h->options.idle_seconds + h->options.header_seconds;
+    c->idle_since = os_seconds();
+    c->deadline = c->idle_since + h->options.idle_seconds + h->options.header_seconds;
     c->next = h->clients;
     if (c->next) {
         c->next->previous = c;
@@ -105,6 +119,21 @@ static void on_connection(void *user, struct MHD_Connection *connection, void **
     }
 }
 
+// Who has been idle for longest gives way when nobody else could connect.
+static void make_room(struct http *h)
+{
+    struct http_client *oldest = NULL;
+    for (struct http_client *c = h->clients; c; c = c->next) {
+        if (c->idle_since > 0 && (!oldest || c->idle_since < oldest->idle_since)) {
+            oldest = c;
+        }
+    }
+    if (oldest) {
+        oldest->idle_since = oldest->deadline = 0;
+        shutdown(oldest->fd, SHUT_RDWR);
+    }
+}
+
 // Shuts down what is too late. The library tells of a closed connection before it closes the
 // socket, so that the numbers in the list are right.
 static void watch_clients(struct http *h)
@@ -115,6 +144,10 @@ static void watch_clients(struct http *h)
             c->deadline = 0;
             shutdown(c->fd, SHUT_RDWR);
         }
+    }
+    size_t max = connections_max(h);
+    for (size_t n = atomic_load(&h->n_clients), i = 0; n >= max && i <= max / ROOM_PART; i++) {
+        make_room(h);
     }
 }
 
@@ -426,6 +459,7 @@ static void *on_first_line(void *user, const char *uri, struct MHD_Connection *c
     (void)uri;
     if (client) {
         http_set_deadline(h, client, h->options.header_seconds);
+        set_idle(h, client, 0);
     }
     return NULL;
 }
@@ -442,6 +476,7 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **c
     }
     if (client) {
         http_set_deadline(h, client, h->options.idle_seconds + h->options.header_seconds);
+        set_idle(h, client, os_seconds());
     }
 }
 
@@ -570,7 +605,6 @@ static int start_daemon(struct http *h, struct carat_error *err)
     const struct http_options *o = &h->options;
     unsigned flags = MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     size_t memory = o->header_size_max < HEADER_SIZE_MIN ? HEADER_SIZE_MIN : o->header_size_max;
-    size_t connections = o->connections_max ? o->connections_max : DEFAULT_CONNECTIONS;
     // clang-format off
     struct MHD_OptionItem items[16] = {
         {MHD_OPTION_LISTEN_SOCKET, h->listener, NULL},
@@ -578,7 +612,7 @@ static int start_daemon(struct http *h, struct carat_error *err)
         {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, h},
         {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)on_first_line, h},
         {MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)unescape, h},
-        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)connections, NULL},
+        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)connections_max(h), NULL},
         {MHD_OPTION_PER_IP_CONNECTION_LIMIT, (intptr_t)o->connections_per_client_max, NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)memory, NULL},
         {MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)(o->idle_seconds + 0.999), NULL},

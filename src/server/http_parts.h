@@ -17,7 +17,8 @@
 struct http_client {
     struct http_client *previous, *next;
     int fd;
-    double deadline; // 0: none
+    double deadline;   // 0: none
+    double idle_since; // 0: a request is on its way
     char address[64];
 };
 

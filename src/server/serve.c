@@ -19,6 +19,7 @@
 #define RECALL_BYTES_MAX ((size_t)64 << 20)
 #define STORED_MAX       1000
 #define STORED_BYTES_MAX ((size_t)64 << 20)
+#define FILES_SPARE      64   // for all that is no connection
 #define LOOK_MS          1000 // how often the file of keys is looked at
 #define FLUSH_SECONDS    3.0  // for the last bytes of answers that are complete
 
@@ -123,6 +124,19 @@ static int check_exposure(const struct server *s, struct carat_error *err)
     return 0;
 }
 
+// Each connection is an open file.
+static size_t connections_max(const struct serve_options *o)
+{
+    size_t files = os_raise_file_limit();
+    size_t max = files > 2 * FILES_SPARE ? files - FILES_SPARE : files / 2;
+    if (o->connections_max > max) {
+        log_text(o->logs_json, "warning",
+                 "the system lets this process have %zu files open: %zu connections at most", files,
+                 max);
+    }
+    return o->connections_max < max ? o->connections_max : max;
+}
+
 static int start_http(struct server *s, struct carat_error *err)
 {
     const struct serve_options *o = s->options;
@@ -131,7 +145,7 @@ static int start_http(struct server *s, struct carat_error *err)
         .port = o->port,
         .tls_cert = o->tls_cert,
         .tls_key = o->tls_key,
-        .connections_max = o->connections_max,
+        .connections_max = connections_max(o),
         .connections_per_client_max = o->connections_per_client_max,
         .header_size_max = o->header_size_max,
         .body_size_max = o->body_size_max,
