@@ -64,8 +64,10 @@ struct dtype_info {
     uint32_t block_size;     // bytes per block
     // n values, a multiple of block_values, to f32. NULL for types that cannot be weights.
     void (*unpack)(float *out, const void *blocks, size_t n);
-    // f32 to blocks; NULL where nothing in carat writes the type.
-    void (*pack)(void *blocks, const float *values, size_t n);
+    // f32 to blocks, with the least sum of importance[i] * error[i]^2 that a search finds; NULL
+    // where nothing in carat writes the type. importance may be NULL (all count the same) and is
+    // not used by F32, F16 and BF16. A block with an infinity or a NaN becomes NaN throughout.
+    void (*pack)(void *blocks, const float *values, const float *importance, size_t n);
 };
 
 extern const struct dtype_info dtypes[DTYPE_COUNT];

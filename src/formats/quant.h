@@ -117,11 +117,23 @@ void unpack_iq4_xs(float *out, const void *blocks, size_t n);
 void unpack_mxfp4(float *out, const void *blocks, size_t n);
 void unpack_nvfp4(float *out, const void *blocks, size_t n);
 
-void pack_f32(void *blocks, const float *values, size_t n);
-void pack_f16(void *blocks, const float *values, size_t n);
-void pack_bf16(void *blocks, const float *values, size_t n);
+void pack_f32(void *blocks, const float *values, const float *importance, size_t n);
+void pack_f16(void *blocks, const float *values, const float *importance, size_t n);
+void pack_bf16(void *blocks, const float *values, const float *importance, size_t n);
 // d = largest |x| / 127 stored as a half; q = x * (127 / largest), rounded to the nearest whole
 // number, halves away from zero. A block with an infinity or a NaN becomes NaN throughout.
-void pack_q8_0(void *blocks, const float *values, size_t n);
+void pack_q8_0(void *blocks, const float *values, const float *importance, size_t n);
+// By search: docs/formats.md, "How carat packs".
+void pack_q4_0(void *blocks, const float *values, const float *importance, size_t n);
+void pack_q4_1(void *blocks, const float *values, const float *importance, size_t n);
+void pack_q5_0(void *blocks, const float *values, const float *importance, size_t n);
+void pack_q5_1(void *blocks, const float *values, const float *importance, size_t n);
+void pack_q2_k(void *blocks, const float *values, const float *importance, size_t n);
+void pack_q3_k(void *blocks, const float *values, const float *importance, size_t n);
+void pack_q4_k(void *blocks, const float *values, const float *importance, size_t n);
+void pack_q5_k(void *blocks, const float *values, const float *importance, size_t n);
+void pack_q6_k(void *blocks, const float *values, const float *importance, size_t n);
+void pack_iq4_nl(void *blocks, const float *values, const float *importance, size_t n);
+void pack_iq4_xs(void *blocks, const float *values, const float *importance, size_t n);
 
 #endif

@@ -179,8 +179,9 @@ void unpack_nvfp4(float *out, const void *blocks, size_t n)
     }
 }
 
-void pack_f32(void *blocks, const float *values, size_t n)
+void pack_f32(void *blocks, const float *values, const float *importance, size_t n)
 {
+    (void)importance;
     uint8_t *bytes = blocks;
     for (size_t i = 0; i < n; i++) {
         uint32_t bits;
@@ -190,16 +191,18 @@ void pack_f32(void *blocks, const float *values, size_t n)
     }
 }
 
-void pack_f16(void *blocks, const float *values, size_t n)
+void pack_f16(void *blocks, const float *values, const float *importance, size_t n)
 {
+    (void)importance;
     uint8_t *bytes = blocks;
     for (size_t i = 0; i < n; i++) {
         put_u16(bytes + 2 * i, f16_from_f32(values[i]));
     }
 }
 
-void pack_bf16(void *blocks, const float *values, size_t n)
+void pack_bf16(void *blocks, const float *values, const float *importance, size_t n)
 {
+    (void)importance;
     uint8_t *bytes = blocks;
     for (size_t i = 0; i < n; i++) {
         put_u16(bytes + 2 * i, bf16_from_f32(values[i]));
@@ -234,8 +237,9 @@ static void pack_block_q8_0(struct block_q8_0 *b, const float *x)
     }
 }
 
-void pack_q8_0(void *blocks, const float *values, size_t n)
+void pack_q8_0(void *blocks, const float *values, const float *importance, size_t n)
 {
+    (void)importance;
     struct block_q8_0 *b = blocks;
     for (size_t i = 0; i < n / 32; i++) {
         pack_block_q8_0(b + i, values + 32 * i);

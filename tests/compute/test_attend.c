@@ -150,7 +150,7 @@ static void through_cache(float *row, enum dtype type, size_t n)
 {
     if (type != DTYPE_F32) {
         uint8_t block[4096];
-        dtypes[type].pack(block, row, n);
+        dtypes[type].pack(block, row, NULL, n);
         dtypes[type].unpack(row, block, n);
     }
 }

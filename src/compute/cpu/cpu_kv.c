@@ -19,7 +19,7 @@ static void store_row(const struct kv_view *kv, uint8_t *row, const float *value
     if (kv->type == DTYPE_F32) {
         memcpy(row, values, kv->head_dim * sizeof(float));
     } else {
-        dtypes[kv->type].pack(row, values, kv->head_dim);
+        dtypes[kv->type].pack(row, values, NULL, kv->head_dim);
     }
 }
 
