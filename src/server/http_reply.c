@@ -127,7 +127,8 @@ static void add_headers(struct http_reply *r, struct MHD_Response *response,
     if (q->allow_origin) {
         add_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_ORIGIN, q->allow_origin);
         add_header(response, MHD_HTTP_HEADER_VARY, "Origin");
-        add_header(response, "Access-Control-Expose-Headers", "X-Request-Id, X-Carat-Note, Retry-After");
+        add_header(response, "Access-Control-Expose-Headers",
+                   "X-Request-Id, X-Carat-Note, Retry-After");
     }
     bool has_caching = false;
     for (size_t i = 0; headers && headers[i]; i += 2) {
@@ -305,30 +306,34 @@ void http_reply_figures(struct http_reply *r, const struct http_figures *figures
 
 enum MHD_Result http_reply_advance(struct http_reply *r)
 {
-    enum MHD_Result result = MHD_YES;
     struct http *h = r->http;
+    struct MHD_Response *response = NULL;
     pthread_mutex_lock(&r->lock);
-    if (r->is_queued) {
-        // the library calls again after a resume: nothing to do
-    } else if (r->phase == HTTP_OPEN) {
-        if (atomic_load(&h->is_stopping)) {
-            result = MHD_NO;
-        } else {
-            r->is_suspended = true;
-            MHD_suspend_connection(r->connection);
-        }
-    } else if (!r->response) {
-        result = MHD_NO; // no memory for an answer: the connection is closed
-    } else {
-        r->is_queued = true;
-        result = MHD_queue_response(r->connection, (unsigned)r->status, r->response);
-        MHD_destroy_response(r->response); // the connection holds it from here
+    bool was_queued = r->is_queued; // the library calls again after a resume
+    bool is_open = r->phase == HTTP_OPEN;
+    if (!was_queued && is_open && !atomic_load(&h->is_stopping)) {
+        r->is_suspended = true;
+        MHD_suspend_connection(r->connection);
+    } else if (!was_queued && !is_open) {
+        response = r->response;
         r->response = NULL;
-        if (r->phase == HTTP_WHOLE) {
-            http_set_deadline(h, r->client, ANSWER_SECONDS + (double)r->n_bytes / ANSWER_RATE);
-        }
+        r->is_queued = true;
     }
+    bool is_suspended = r->is_suspended;
+    bool is_whole = r->phase == HTTP_WHOLE;
     pthread_mutex_unlock(&r->lock);
+    if (was_queued || is_suspended) {
+        return MHD_YES;
+    }
+    if (!response) {
+        return MHD_NO; // stopping, or no memory for an answer: the connection is closed
+    }
+    // Without the lock: the library takes the response's own, and calls read_stream with that held.
+    enum MHD_Result result = MHD_queue_response(r->connection, (unsigned)r->status, response);
+    MHD_destroy_response(response); // the connection holds it from here
+    if (is_whole) {
+        http_set_deadline(h, r->client, ANSWER_SECONDS + (double)r->n_bytes / ANSWER_RATE);
+    }
     return result;
 }
 

@@ -362,6 +362,7 @@ class Logs(ServeTest):
     def test_json_lines(self):
         with Server(["--log-json"]) as server:
             server.json(CHAT, SUM, headers={"X-Request-Id": "r1"})
+            server.wait_for_log("r1")
             server.request("/nowhere%22%0a", headers={"X-Request-Id": "r2"})
             server.wait_for_log("r2")
         lines = [json.loads(line) for line in server.log.splitlines()]
