@@ -4,6 +4,7 @@
 #include "engine/prefix_cache.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/mem.h"
@@ -187,9 +188,7 @@ static size_t read_entry(struct carat_session *s, const struct carat_prompt *p, 
     char name[SNAPSHOT_NAME_SIZE];
     size_t common = 0;
     size_t n = 0;
-    for (size_t k = 0; k < sizeof(name); k++) {
-        name[k] = c->folder.entries[i].name[k];
-    }
+    memcpy(name, c->folder.entries[i].name, sizeof(name));
     snapshot_folder_touch(&c->folder, i);
     int rc = snapshot_folder_open_entry(&c->folder, i, &file, &err);
     if (rc == 0 && snapshot_fits(&file.head, s, c->folder.identity)) {

@@ -21,7 +21,7 @@ static int check_step(const struct carat_step *step, size_t i, struct carat_erro
                     "prepare the session with one first",
                     i);
     }
-    return 0;
+    return session_check_can_append(s, err); // a round before this one may have failed
 }
 
 static int check_steps(const struct carat_step *steps, size_t n, struct carat_error *err)

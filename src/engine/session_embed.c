@@ -55,6 +55,7 @@ int carat_session_embed(struct carat_session *s, const struct carat_prompt *p, f
     s->on_tensor = add_rows;
     s->tensor_user = &pooling;
     int rc = session_read(s, p, true, NULL, err);
+    s->prompt_end = 0; // no conversation will go on here: nothing to be kept
     s->on_tensor = pooling.on_tensor;
     s->tensor_user = pooling.user;
     if (rc == 0) {

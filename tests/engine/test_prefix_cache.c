@@ -3,12 +3,14 @@
 // have to be evaluated, what the folder holds, and always the same logits.
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -156,7 +158,7 @@ static void test_a_mark_serves_other_sessions_too(void **state)
 static void test_thoughts_may_be_left_out(void **state)
 {
     struct fixture *f = *state;
-    for (size_t answer = 1; answer < 100; answer += 7) {
+    for (size_t answer = 1; answer < 100; answer += 13) {
         struct carat_session *s =
             open_session(f->engine, (struct carat_session_options){.returns_to_prompt = true,
                                                                    .rewind_max = answer % 10});
@@ -488,6 +490,47 @@ static void test_a_folder_that_vanishes_is_no_error(void **state)
     carat_session_free(s);
 }
 
+// A full disk, as a limit on the size of files: requests go on, and no half files stay.
+static void test_a_full_disk_is_no_error(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit before;
+    struct carat_error err = {0};
+    struct carat_session *s = cached(f);
+    sync_tokens(s, f->tokens, 100);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    struct rlimit small = {.rlim_cur = 5000, .rlim_max = before.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    int rc = carat_session_save(s, place_path(&f->place, "a"), &err);
+    size_t reused = sync_tokens(s, f->same, 100);
+    setrlimit(RLIMIT_FSIZE, &before);
+    assert_int_equal(rc, CARAT_E_IO);
+    assert_int_equal(reused, 0);
+    check_logits(s, f->same, 100);
+    assert_int_equal(stats_of(f->cache).n_written, 0);
+    assert_int_equal(place_count(&f->place, "", NULL), 0);
+    carat_session_free(s);
+}
+
+// Texts are embedded one after the other; no conversation goes on behind them.
+static void test_embedded_texts_are_not_kept(void **state)
+{
+    struct fixture *f = *state;
+    static float out[1024];
+    struct carat_session *s = cached(f);
+    struct carat_prompt *prompts[] = {make_prompt(f->engine, f->tokens, 100),
+                                      make_prompt(f->engine, f->another, 100)};
+    sync_tokens(s, f->same, 100);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(carat_session_embed(s, prompts[i % 2], out, NULL), 0);
+    }
+    assert_int_equal(place_count(&f->place, ".kv", NULL), 1); // what was there before them
+    carat_session_free(s);
+    carat_prompt_free(prompts[0]);
+    carat_prompt_free(prompts[1]);
+}
+
 static void test_without_a_folder_nothing_is_kept(void **state)
 {
     struct fixture *f = *state;
@@ -652,6 +695,8 @@ int main(void)
         TEST(test_damaged_files_are_removed),
         TEST(test_what_else_is_in_the_folder),
         TEST(test_a_folder_that_vanishes_is_no_error),
+        TEST(test_a_full_disk_is_no_error),
+        TEST(test_embedded_texts_are_not_kept),
         TEST(test_without_a_folder_nothing_is_kept),
         TEST(test_wrong_arguments),
         TEST(test_the_estimate_counts_the_mark),
