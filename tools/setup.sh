@@ -123,6 +123,7 @@ find_missing() {
     has_library libmicrohttpd || want libmicrohttpd-dev libmicrohttpd
     has_library libcurl || want libcurl4-openssl-dev curl
     has_library libcrypto || want libssl-dev openssl@3
+    has_library libcrypto || want libssl-dev openssl@3
     has_heif_decoders || want "libheif-plugin-libde265 libheif-plugin-dav1d" -
     if is_for test ci; then
         has_library cmocka || need libcmocka-dev cmocka

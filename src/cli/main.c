@@ -10,8 +10,17 @@
 #include <string.h>
 
 const struct command *const commands[] = {
-    &command_run,    &command_chat,  &command_serve, &command_inspect,    &command_tokenize,
-    &command_verify, &command_bench, &command_help,  &command_completion, NULL,
+    &command_run,
+    &command_chat,
+    &command_serve,
+    &command_pull,
+    &command_inspect,
+    &command_tokenize,
+    &command_verify,
+    &command_bench,
+    &command_help,
+    &command_completion,
+    NULL,
 };
 
 static int write_help(struct output *out, struct buf *text)

@@ -8,10 +8,12 @@
 // The file name of the demonstration model, in the source tree's demo/ and in share/carat/.
 #define DEMO_MODEL_NAME "carat-demo.gguf"
 
-// The path of the model: `named` when it is not NULL, else what the environment says, else the
-// demonstration model beside the program. A path that is not there is an error.
+// The path of the model: `named` when it is not NULL, else what the environment says: a path, or a
+// name that carat pull stored. With neither: the newest that was pulled, else the demonstration
+// model beside the program. What is not there is an error.
 int model_path_find(struct buf *out, const char *named, struct carat_error *err);
-// Whether a word that is not a file must have been meant as one: a.gguf, some/where.
+// Whether a word that is not a file must have been meant as a model: a.gguf, some/where, or the
+// name of a pulled one.
 bool model_path_is_meant(const char *word);
 
 #endif

@@ -123,6 +123,7 @@ size_t edit_distance(const char *a, const char *b);
 extern const struct command command_run;
 extern const struct command command_chat;
 extern const struct command command_serve;
+extern const struct command command_pull;
 extern const struct command command_inspect;
 extern const struct command command_tokenize;
 extern const struct command command_verify;
