@@ -299,6 +299,7 @@ static int write_new(struct snapshot_folder *f, const struct carat_session *s,
     if (!path) {
         return CARAT_E_MEMORY;
     }
+    double begin = os_seconds();
     int rc = snapshot_folder_scan(f, err);
     if (rc == 0) {
         shrink(f, snapshot_file_size(head));
@@ -307,6 +308,8 @@ static int write_new(struct snapshot_folder *f, const struct carat_session *s,
     }
     if (rc == 0) {
         f->n_written++;
+        log_line(CARAT_LOG_DEBUG, "%s: %zu tokens kept in %.2f s", name, s->n_tokens,
+                 os_seconds() - begin);
     }
     if (rc == 0 && find(f, name) == f->n_entries && os_file_info(&info, path)) {
         rc = add_file(f, name, path, &info, err);

@@ -6,7 +6,7 @@
 
 #include "engine/snapshot.h"
 
-#define SNAPSHOT_FILES_MAX 1000 // in a folder, of all models
+#define SNAPSHOT_FILES_MAX 256 // in a folder, of all models: each costs memory, too
 #define SNAPSHOT_NAME_SIZE 64
 
 struct snapshot_entry {
