@@ -137,6 +137,99 @@ static void test_batch_does_not_change_a_bit(void **state)
     carat_engine_close(e);
 }
 
+static size_t prepare_tokens(struct carat_session *s, const struct carat_engine *e,
+                             const carat_token *tokens, size_t n)
+{
+    struct carat_prompt *prompt = NULL;
+    size_t reused = 0;
+    assert_int_equal(carat_prompt_from_tokens(&prompt, e, tokens, n, NULL), 0);
+    assert_int_equal(carat_session_prepare(s, prompt, &reused, NULL), 0);
+    assert_int_equal(carat_prompt_add_media(prompt, e, NULL, 0, NULL),
+                     carat_session_pending(s) > 0 ? CARAT_E_ARGUMENT : 0);
+    carat_prompt_free(prompt); // the session keeps what it needs
+    return reused;
+}
+
+static void test_a_prompt_is_read_in_steps(void **state)
+{
+    (void)state;
+    carat_token tokens[N];
+    float want[384];
+    float got[384];
+    fill_tokens(tokens, N, 1);
+    reference_logits(want, tokens, N);
+    struct carat_engine *e = open_engine(1);
+    struct carat_session *s = open_session(e, (struct carat_session_options){.prefill_chunk = 25});
+    struct carat_step step = {.session = s, .token = CARAT_TOKEN_NONE, .n_tokens_max = 10};
+    assert_int_equal(prepare_tokens(s, e, tokens, N), 0);
+    assert_int_equal(carat_session_pending(s), N);
+    assert_int_equal(carat_decode(&step, 1, NULL), 0);
+    assert_int_equal(carat_session_pending(s), N - 10);
+    assert_null(carat_session_logits(s));
+    step.n_tokens_max = 1000; // no more than a chunk
+    assert_int_equal(carat_decode(&step, 1, NULL), 0);
+    assert_int_equal(carat_session_pending(s), N - 35);
+    step.n_tokens_max = 0;
+    assert_int_equal(carat_decode(&step, 1, NULL), 0);
+    assert_int_equal(carat_decode(&step, 1, NULL), 0);
+    assert_int_equal(carat_session_pending(s), 0);
+    copy_logits(got, s);
+    assert_memory_equal(got, want, sizeof(want));
+    assert_int_equal(carat_decode(&step, 1, NULL), CARAT_E_ARGUMENT);
+    assert_int_equal(prepare_tokens(s, e, tokens, N), N); // nothing is left to do
+    assert_non_null(carat_session_logits(s));
+
+    // A token ends the reading; so does a sync.
+    assert_int_equal(prepare_tokens(s, e, tokens + 1, N - 1), 0);
+    assert_int_equal(carat_decode(&step, 1, NULL), 0);
+    struct carat_step token = {.session = s, .token = 40};
+    assert_int_equal(carat_decode(&token, 1, NULL), 0);
+    assert_int_equal(carat_session_pending(s), 0);
+    assert_non_null(carat_session_logits(s));
+    prepare_tokens(s, e, tokens, N);
+    assert_true(carat_session_pending(s) > 0);
+    sync_tokens(s, e, tokens, N);
+    assert_int_equal(carat_session_pending(s), 0);
+    copy_logits(got, s);
+    assert_memory_equal(got, want, sizeof(want));
+    carat_session_free(s);
+    carat_engine_close(e);
+}
+
+// A round has room for what one session reads together, here a picture as long as the context, and
+// for 64 tokens. What does not fit waits, in the order of the steps.
+static void test_a_full_round_leaves_pieces_for_later(void **state)
+{
+    (void)state;
+    enum { N_READING = 6 };
+    carat_token tokens[120];
+    struct carat_session *sessions[N_READING];
+    struct carat_step steps[N_READING];
+    struct carat_engine *e = open_engine(1);
+    fill_tokens(tokens, 120, 1);
+    for (size_t i = 0; i < N_READING; i++) {
+        sessions[i] = open_session(e, (struct carat_session_options){.prefill_chunk = 40});
+        prepare_tokens(sessions[i], e, tokens, 120);
+        steps[i] = (struct carat_step){.session = sessions[i], .token = CARAT_TOKEN_NONE};
+    }
+    static const size_t want[] = {40, 40, 40, 40, 128 + 64 - 160, 0};
+    assert_int_equal(carat_decode(steps, N_READING, NULL), 0);
+    for (size_t i = 0; i < N_READING; i++) {
+        assert_int_equal(carat_session_pending(sessions[i]), 120 - want[i]);
+    }
+    for (size_t i = 0; i < N_READING; i++) {
+        while (carat_session_pending(sessions[i]) > 0) {
+            assert_int_equal(carat_decode(&steps[i], 1, NULL), 0);
+        }
+        assert_memory_equal(carat_session_logits(sessions[i]), carat_session_logits(sessions[0]),
+                            384 * sizeof(float));
+    }
+    for (size_t i = 0; i < N_READING; i++) {
+        carat_session_free(sessions[i]);
+    }
+    carat_engine_close(e);
+}
+
 static void test_sync_reuses_and_rewinds(void **state)
 {
     (void)state;
@@ -433,6 +526,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chunks_and_threads_do_not_change_a_bit),
         cmocka_unit_test(test_batch_does_not_change_a_bit),
+        cmocka_unit_test(test_a_prompt_is_read_in_steps),
+        cmocka_unit_test(test_a_full_round_leaves_pieces_for_later),
         cmocka_unit_test(test_sync_reuses_and_rewinds),
         cmocka_unit_test(test_short_timeline_rewinds_freely),
         cmocka_unit_test(test_kv_types_agree),
