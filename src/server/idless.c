@@ -100,12 +100,17 @@ int idless_call(struct idless *t, struct content *c, struct slice id, struct sli
     }
     struct json_doc *doc = NULL;
     struct slice text = json_string(arguments);
-    int rc = kind == JSON_STRING ? json_parse(&doc, text.data, text.size, "arguments", err) : 0;
-    if (!rc && json_kind(json_root(doc)) != JSON_OBJECT) {
-        rc = fail(err, CARAT_E_ARGUMENT, "arguments: expected an object, found %s",
-                  json_kind_name(doc ? json_kind(json_root(doc)) : kind));
+    if (kind == JSON_STRING) {
+        int rc = json_parse(&doc, text.data, text.size, "arguments", err);
+        if (rc) {
+            return rc;
+        }
+        kind = json_kind(json_root(doc));
     }
-    rc = rc ? rc : call_with_object(t, c, id, name, json_root(doc), err);
+    int rc = kind == JSON_OBJECT
+                 ? call_with_object(t, c, id, name, json_root(doc), err)
+                 : fail(err, CARAT_E_ARGUMENT, "arguments: expected an object, found %s",
+                        json_kind_name(kind));
     json_free(doc);
     return rc;
 }

@@ -357,6 +357,11 @@ class Others(Case):
                 ("responseModalities", {"contents": text, "generationConfig": {"responseModalities": ["IMAGE"]}}),
                 ("cachedContent", {"contents": text, "cachedContent": "cachedContents/1"}),
                 ("tools[0].functionDeclarations[0]", {"contents": text, "tools": [{"functionDeclarations": [{}]}]}),
+                ("tools[0].functionDeclarations[0].parameters", {"contents": text, "tools": [
+                    {"functionDeclarations": [{"name": "x", "parameters": 5}]}]}),
+                ("responseSchema", {"contents": text, "generationConfig": {"responseSchema": 5}}),
+                ("functionCall.arguments", {"contents": [*text, {"role": "model", "parts": [
+                    {"functionCall": {"name": "x", "args": 5}}]}]}),
                 ("mode", {"contents": text, "toolConfig": {"functionCallingConfig": {"mode": "MAYBE"}}}))
         for words, body in rows:
             with self.subTest(words=words):

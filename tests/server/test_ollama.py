@@ -327,6 +327,10 @@ class Refusals(Case):
                 ("format", {"messages": SUM, "format": "xml"}),
                 ("think", {"messages": SUM, "think": "deeply"}),
                 ("tools[0]", {"messages": SUM, "tools": [{"type": "function"}]}),
+                ("messages[0].tool_calls[0].arguments", {"messages": [{"role": "assistant", "tool_calls": [
+                    {"function": {"name": "x", "arguments": True}}]}]}),
+                ("messages[0].tool_calls[0].arguments", {"messages": [{"role": "assistant", "tool_calls": [
+                    {"function": {"name": "x", "arguments": "[1]"}}]}]}),
                 ("stream", {"messages": SUM, "stream": "yes"}))
         for words, body in rows:
             with self.subTest(words=words, body=body):
