@@ -337,8 +337,11 @@ static void note_figures(struct work *w, const char *why)
         .answer_tokens = call->usage.answer_tokens,
     };
     const char *note = call->ask.note ? call->ask.note : "";
-    snprintf(figures.note, sizeof(figures.note), "%s%s%s%s%s", call->dialect->name,
-             *why ? ", " : "", why, *note ? ", " : "", note);
+    int size = snprintf(figures.note, sizeof(figures.note), "%s%s%s%s%s", call->dialect->name,
+                        *why ? ", " : "", why, *note ? ", " : "", note);
+    if (size < 0 || (size_t)size >= sizeof(figures.note)) {
+        memcpy(figures.note + sizeof(figures.note) - 4, "...", 4); // the rest is not worth a line
+    }
     http_reply_figures(call->reply, &figures);
 }
 
