@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weighted least squares for the packers. For given codes q the best scale of x = s q has a closed
 // form, and for a given scale the best codes are the nearest ones; only the start has to be
-// searched. So a row of candidate scales is tried, the best is kept, and the two steps are repeated
-// from there while they help.
+// searched: a row of candidates is tried side by side, each is refined by repeating the two, and
+// the best of all that were seen is taken.
 #include "formats/pack.h"
 
 #include <math.h>
@@ -73,6 +73,27 @@ void pack_half_nan(uint8_t bytes[2])
     put_half(bytes, 0x7E00);
 }
 
+void pack_iq4_init(struct pack_iq4 *table)
+{
+    size_t at = 0;
+    for (int k = 0; k < 16; k++) {
+        int end = k < 15 ? quant_iq4_levels[k] + quant_iq4_levels[k + 1] + 256 : 512;
+        memset(table->code + at, k, (size_t)end - at);
+        at = (size_t)end;
+    }
+}
+
+// The numbers of pack_iq4.code for y.
+static inline float iq4_place(float y)
+{
+    return pack_round(pack_clamp(2 * y - 0.5f, -256, 255));
+}
+
+static float inverse_of(float scale)
+{
+    return fabsf(scale) > 0x1p-100f ? 1 / scale : 0;
+}
+
 // What a row of candidates comes to: the sums that least squares asks for.
 struct sums {
     float q[PACK_LANES];  // w q
@@ -80,39 +101,56 @@ struct sums {
     float xq[PACK_LANES]; // w x q
 };
 
-// The level of IQ4 next to y: halfway between two of them its size goes from one to the other.
-static float iq4_level(float y)
+static void sum_scales(struct sums *restrict s, const float inverse[restrict PACK_LANES],
+                       const float *restrict x, const float *restrict w, size_t n, float low,
+                       float high)
 {
-    float level = quant_iq4_levels[0];
-    for (int k = 0; k < 15; k++) {
-        float step = (float)(quant_iq4_levels[k + 1] - quant_iq4_levels[k]);
-        float between = 0.5f * (float)(quant_iq4_levels[k + 1] + quant_iq4_levels[k]);
-        level += y > between ? step : 0;
-    }
-    return level;
-}
-
-static void sum_scales(struct sums *s, const float inverse[PACK_LANES], const float *x,
-                       const float *w, size_t n, const struct pack_codes *codes)
-{
-    float low = codes->low, high = codes->high;
-    memset(s, 0, sizeof(*s));
+    float qq[PACK_LANES] = {0}, xq[PACK_LANES] = {0};
     for (size_t i = 0; i < n; i++) {
-        float xi = x[i], wi = w[i];
         for (size_t k = 0; k < PACK_LANES; k++) {
-            float q = codes->is_iq4 ? iq4_level(xi * inverse[k])
-                                    : pack_round(pack_clamp(xi * inverse[k], low, high));
-            float wq = wi * q;
-            s->qq[k] += wq * q;
-            s->xq[k] += wq * xi;
+            float q = pack_round(pack_clamp(x[i] * inverse[k], low, high));
+            float wq = w[i] * q;
+            qq[k] += wq * q;
+            xq[k] += wq * x[i];
         }
     }
+    memcpy(s->qq, qq, sizeof(qq));
+    memcpy(s->xq, xq, sizeof(xq));
 }
 
-// Candidate k puts the value with the largest size at this part of the largest code.
-static float shrink(size_t k)
+static void iq4_levels(float q[restrict PACK_LANES], const float y[restrict PACK_LANES],
+                       const struct pack_iq4 *table)
 {
-    return 0.70f + 0.028f * (float)k;
+    static const float levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                     1,    13,   25,  38,  53,  69,  89,  113};
+    int place[PACK_LANES];
+    for (size_t k = 0; k < PACK_LANES; k++) {
+        place[k] = (int)iq4_place(y[k]) + 256;
+    }
+    for (size_t k = 0; k < PACK_LANES; k++) {
+        q[k] = levels[table->code[place[k]]];
+    }
+}
+
+static void sum_scales_iq4(struct sums *restrict s, const float inverse[restrict PACK_LANES],
+                           const float *restrict x, const float *restrict w, size_t n,
+                           const struct pack_iq4 *table)
+{
+    float qq[PACK_LANES] = {0}, xq[PACK_LANES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        float y[PACK_LANES], q[PACK_LANES];
+        for (size_t k = 0; k < PACK_LANES; k++) {
+            y[k] = x[i] * inverse[k];
+        }
+        iq4_levels(q, y, table);
+        for (size_t k = 0; k < PACK_LANES; k++) {
+            float wq = w[i] * q[k];
+            qq[k] += wq * q[k];
+            xq[k] += wq * x[i];
+        }
+    }
+    memcpy(s->qq, qq, sizeof(qq));
+    memcpy(s->xq, xq, sizeof(xq));
 }
 
 static float largest_size(const float *x, size_t n)
@@ -124,134 +162,209 @@ static float largest_size(const float *x, size_t n)
     return largest;
 }
 
-float pack_fit_scale(const float *x, const float *w, size_t n, const struct pack_codes *codes)
+float pack_fit_scale(const float *x, const float *w, size_t n, const struct pack_codes *codes,
+                     int n_steps)
 {
     float largest = largest_size(x, n);
     if (largest == 0) {
         return 0;
     }
-    float best = -1, scale = 0;
+    // Where the value with the largest size goes, as a part of the lowest code, which is the one of
+    // the largest size; with both signs, because there is nothing opposite to it.
+    static const float parts[8] = {0.72f, 0.78f, 0.84f, 0.89f, 0.93f, 0.97f, 1.01f, 1.06f};
+    float inverse[PACK_LANES];
+    for (size_t k = 0; k < PACK_LANES; k++) {
+        inverse[k] = (k < 8 ? 1.0f : -1.0f) * codes->low * parts[k % 8] / largest;
+    }
+    float best = 0, scale = 0;
     struct sums s;
-    // Both signs: there is one code more on one side of zero than on the other.
-    for (int sign = -1; sign <= 1; sign += 2) {
-        float inverse[PACK_LANES];
-        for (size_t k = 0; k < PACK_LANES; k++) {
-            inverse[k] = (float)sign * codes->low * shrink(k) / largest;
+    for (int step = 0; step <= n_steps; step++) {
+        if (codes->iq4) {
+            sum_scales_iq4(&s, inverse, x, w, n, codes->iq4);
+        } else {
+            sum_scales(&s, inverse, x, w, n, codes->low, codes->high);
         }
-        sum_scales(&s, inverse, x, w, n, codes);
         for (size_t k = 0; k < PACK_LANES; k++) {
-            float gain = s.qq[k] > 0 ? s.xq[k] * s.xq[k] / s.qq[k] : 0;
+            if (!(s.qq[k] > 0)) {
+                continue;
+            }
+            float candidate = s.xq[k] / s.qq[k];
+            float gain = candidate * s.xq[k];
             if (gain > best) {
                 best = gain;
-                scale = s.qq[k] > 0 ? s.xq[k] / s.qq[k] : 0;
+                scale = candidate;
             }
+            inverse[k] = inverse_of(candidate);
         }
     }
     return scale;
 }
 
-void pack_fit_scale_min(float *scale, float *min, const float *x, const float *w, size_t n,
-                        float high, bool is_min_negative)
+// Candidates x = (code - bias) / inverse; the values are centred for xq, or the sums would lose the
+// digits that matter.
+static void sum_lines(struct sums *restrict s, const float inverse[restrict PACK_LANES],
+                      const float bias[restrict PACK_LANES], const float *restrict x,
+                      const float *restrict w, size_t n, float mean, float high)
 {
-    float lowest = x[0], highest = x[0];
-    double sw = 0, swx = 0;
+    float q1[PACK_LANES] = {0}, qq[PACK_LANES] = {0}, xq[PACK_LANES] = {0};
     for (size_t i = 0; i < n; i++) {
-        lowest = x[i] < lowest ? x[i] : lowest;
-        highest = x[i] > highest ? x[i] : highest;
-        sw += (double)w[i];
-        swx += (double)(w[i] * x[i]);
-    }
-    if (is_min_negative && lowest > 0) {
-        lowest = 0;
-    }
-    *scale = 0;
-    *min = is_min_negative && swx > 0 ? 0 : (float)(swx / sw);
-    if (!(highest > lowest)) {
-        return;
-    }
-    float mean = (float)(swx / sw);
-    float range = highest - lowest;
-    float best = 0;
-    for (int r = 0; r < 4; r++) {
-        struct sums s = {0};
-        float inverse[PACK_LANES], start[PACK_LANES];
+        float centred = x[i] - mean;
         for (size_t k = 0; k < PACK_LANES; k++) {
-            float below = 0.045f * (float)r - 0.02f, above = 0.012f * (float)k - 0.03f;
-            start[k] = lowest + below * range;
-            inverse[k] = high / (range * (1 - below - above));
+            float q = pack_round(pack_clamp(centred * inverse[k] + bias[k], 0, high));
+            float wq = w[i] * q;
+            q1[k] += wq;
+            qq[k] += wq * q;
+            xq[k] += wq * centred;
         }
-        for (size_t i = 0; i < n; i++) {
-            float xi = x[i], wi = w[i], centred = wi * (xi - mean);
-            for (size_t k = 0; k < PACK_LANES; k++) {
-                float q = pack_round(pack_clamp((xi - start[k]) * inverse[k], 0, high));
-                float wq = wi * q;
-                s.q[k] += wq;
-                s.qq[k] += wq * q;
-                s.xq[k] += centred * q;
-            }
-        }
+    }
+    memcpy(s->q, q1, sizeof(q1));
+    memcpy(s->qq, qq, sizeof(qq));
+    memcpy(s->xq, xq, sizeof(xq));
+}
+
+// What is known of a group before any candidate.
+struct extent {
+    float lowest, highest, mean;
+    float w; // sum of the weights
+};
+
+static struct extent extent_of(const float *x, const float *w, size_t n)
+{
+    struct extent e = {.lowest = x[0], .highest = x[0]};
+    float wx = 0;
+    for (size_t i = 0; i < n; i++) {
+        e.lowest = x[i] < e.lowest ? x[i] : e.lowest;
+        e.highest = x[i] > e.highest ? x[i] : e.highest;
+        e.w += w[i];
+        wx += w[i] * x[i];
+    }
+    e.mean = pack_clamp(wx / e.w, e.lowest, e.highest);
+    return e;
+}
+
+// Least squares for candidate k's codes: how much of the sum of w (x - mean)^2 it explains.
+static bool solve_line(struct pack_line *line, float *gain, const struct sums *s, size_t k,
+                       const struct extent *e, bool is_min_negative)
+{
+    float q_mean = s->q[k] / e->w;
+    float spread = s->qq[k] - s->q[k] * q_mean;
+    if (!(spread > 0)) {
+        return false;
+    }
+    line->scale = s->xq[k] / spread;
+    line->min = e->mean - line->scale * q_mean;
+    *gain = line->scale * s->xq[k];
+    if (is_min_negative && line->min > 0) { // then the line goes through zero
+        float xq = s->xq[k] + e->mean * s->q[k];
+        line->min = 0;
+        line->scale = xq / s->qq[k];
+        *gain = line->scale * xq - e->mean * e->mean * e->w;
+    }
+    return line->scale > 0;
+}
+
+struct pack_line pack_fit_line(const float *x, const float *w, size_t n, float high,
+                               bool is_min_negative, int n_steps)
+{
+    struct extent e = extent_of(x, w, n);
+    struct pack_line best = {.scale = 0, .min = e.mean};
+    if (is_min_negative && e.lowest > 0) {
+        e.lowest = 0;
+    }
+    if (is_min_negative && best.min > 0) {
+        best = (struct pack_line){.scale = e.mean / high, .min = 0};
+    }
+    float range = e.highest - e.lowest;
+    if (!(range > 0)) {
+        return best;
+    }
+    // How much of the range is given up below the lowest code and above the highest.
+    static const float beyond[4] = {-0.01f, 0.02f, 0.06f, 0.14f};
+    float inverse[PACK_LANES], bias[PACK_LANES], best_gain = -INFINITY;
+    for (size_t k = 0; k < PACK_LANES; k++) {
+        float start = e.lowest + beyond[k % 4] * range;
+        inverse[k] = high / (range * (1 - beyond[k % 4] - beyond[k / 4]));
+        bias[k] = (e.mean - start) * inverse[k];
+    }
+    struct sums s;
+    for (int step = 0; step <= n_steps; step++) {
+        sum_lines(&s, inverse, bias, x, w, n, e.mean, high);
         for (size_t k = 0; k < PACK_LANES; k++) {
-            float spread = s.qq[k] - s.q[k] * s.q[k] / (float)sw;
-            if (!(spread > 0)) {
+            struct pack_line line;
+            float gain;
+            if (!solve_line(&line, &gain, &s, k, &e, is_min_negative)) {
                 continue;
             }
-            float slope = s.xq[k] / spread;
-            float offset = mean - slope * s.q[k] / (float)sw;
-            float gain = slope * s.xq[k];
-            if (is_min_negative && offset > 0) {
-                // Through zero: the sum of w x^2 without its mean's part is what gain counts from.
-                float xq = s.xq[k] + mean * s.q[k];
-                slope = xq / s.qq[k];
-                offset = 0;
-                gain = slope * xq - mean * mean * (float)sw;
+            if (gain > best_gain) {
+                best_gain = gain;
+                best = line;
             }
-            if (gain > best || (is_min_negative && *scale == 0)) {
-                best = gain;
-                *scale = slope;
-                *min = offset;
-            }
+            inverse[k] = inverse_of(line.scale);
+            bias[k] = (e.mean - line.min) * inverse[k];
         }
     }
+    return best;
 }
 
-static float inverse_of(float scale)
+static void errors_iq4(float errors[restrict PACK_LANES], const float scales[restrict PACK_LANES],
+                       const float inverse[restrict PACK_LANES], const float *restrict x,
+                       const float *restrict w, size_t n, const struct pack_iq4 *table)
 {
-    return fabsf(scale) > 0x1p-100f ? 1 / scale : 0;
-}
-
-void pack_errors(float errors[PACK_LANES], const float scales[PACK_LANES],
-                 const float mins[PACK_LANES], const float *x, const float *w, size_t n,
-                 const struct pack_codes *codes)
-{
-    float inverse[PACK_LANES];
-    for (size_t k = 0; k < PACK_LANES; k++) {
-        inverse[k] = inverse_of(scales[k]);
-        errors[k] = 0;
-    }
+    float sums[PACK_LANES] = {0};
     for (size_t i = 0; i < n; i++) {
-        float xi = x[i], wi = w[i];
+        float y[PACK_LANES], q[PACK_LANES];
         for (size_t k = 0; k < PACK_LANES; k++) {
-            float y = (xi - mins[k]) * inverse[k];
-            float q =
-                codes->is_iq4 ? iq4_level(y) : pack_round(pack_clamp(y, codes->low, codes->high));
-            float error = xi - (scales[k] * q + mins[k]);
-            errors[k] += wi * error * error;
+            y[k] = x[i] * inverse[k];
         }
+        iq4_levels(q, y, table);
+        for (size_t k = 0; k < PACK_LANES; k++) {
+            float error = x[i] - scales[k] * q[k];
+            sums[k] += w[i] * (error * error);
+        }
+    }
+    memcpy(errors, sums, sizeof(sums));
+}
+
+static void errors_line(float errors[restrict PACK_LANES], const float scales[restrict PACK_LANES],
+                        const float inverse[restrict PACK_LANES],
+                        const float mins[restrict PACK_LANES], const float *restrict x,
+                        const float *restrict w, size_t n, float low, float high)
+{
+    float sums[PACK_LANES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < PACK_LANES; k++) {
+            float above = x[i] - mins[k];
+            float error = above - scales[k] * pack_round(pack_clamp(above * inverse[k], low, high));
+            sums[k] += w[i] * (error * error);
+        }
+    }
+    memcpy(errors, sums, sizeof(sums));
+}
+
+void pack_errors(float errors[restrict PACK_LANES], const struct pack_line lines[PACK_LANES],
+                 const float *x, const float *w, size_t n, const struct pack_codes *codes)
+{
+    float scales[PACK_LANES], inverse[PACK_LANES], mins[PACK_LANES];
+    for (size_t k = 0; k < PACK_LANES; k++) {
+        scales[k] = lines[k].scale;
+        inverse[k] = inverse_of(scales[k]);
+        mins[k] = lines[k].min;
+    }
+    if (codes->iq4) {
+        errors_iq4(errors, scales, inverse, x, w, n, codes->iq4);
+    } else {
+        errors_line(errors, scales, inverse, mins, x, w, n, codes->low, codes->high);
     }
 }
 
-void pack_codes_of(uint8_t *out, const float *x, size_t n, float scale, float min,
+void pack_codes_of(uint8_t *out, const float *x, size_t n, struct pack_line line,
                    const struct pack_codes *codes)
 {
-    float inverse = inverse_of(scale);
+    float inverse = inverse_of(line.scale);
     for (size_t i = 0; i < n; i++) {
-        float y = (x[i] - min) * inverse;
-        if (codes->is_iq4) {
-            int index = 0;
-            for (int k = 0; k < 15; k++) {
-                index += 2 * y > (float)(quant_iq4_levels[k + 1] + quant_iq4_levels[k]);
-            }
-            out[i] = (uint8_t)index;
+        float y = (x[i] - line.min) * inverse;
+        if (codes->iq4) {
+            out[i] = codes->iq4->code[(int)iq4_place(y) + 256];
         } else {
             out[i] =
                 (uint8_t)(int)(pack_round(pack_clamp(y, codes->low, codes->high)) - codes->low);

@@ -9,23 +9,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Candidates are tried side by side, so that a compiler can make vectors of them.
 enum {
-    PACK_LANES = 16,
+    PACK_LANES = 16,  // candidates tried side by side, so that a compiler can make vectors of them
     PACK_BLOCK = 256, // the most values of a block
 };
 
-// A block on its way. Weights are at most PACK_BLOCK times their mean, which is 1.
+// A block's values, and weights whose mean is 1.
 struct pack_block {
     float x[PACK_BLOCK];
     float w[PACK_BLOCK];
 };
 
-// Codes of a type: whole numbers from low to high, or the sixteen levels of IQ4.
+// Codes are the whole numbers from low to high; with a table, the sixteen levels of IQ4.
 struct pack_codes {
     float low, high;
-    bool is_iq4;
+    const struct pack_iq4 *iq4;
 };
+
+// The code of the level nearest to y, at floor(2 y) + 256: between two levels the border is a
+// multiple of 1/2.
+struct pack_iq4 {
+    uint8_t code[512];
+};
+void pack_iq4_init(struct pack_iq4 *table);
 
 // False when a value is an infinity or a NaN. Values larger than any block can hold are made
 // smaller, those smaller than any block can hold become 0. importance may be NULL.
@@ -47,18 +53,22 @@ static inline float pack_clamp(float v, float low, float high)
 float pack_half(uint8_t bytes[2], float v);
 void pack_half_nan(uint8_t bytes[2]);
 
-// The scale s with the least sum of w (x - s q)^2, where q is the code nearest to x / s.
-float pack_fit_scale(const float *x, const float *w, size_t n, const struct pack_codes *codes);
+// The scale s with the least sum of w (x - s q)^2, where q is the code nearest to x / s, as far as
+// PACK_LANES candidates and so many steps of refinement find it.
+float pack_fit_scale(const float *x, const float *w, size_t n, const struct pack_codes *codes,
+                     int n_steps);
 // The same for x = s q + m with codes 0..high. With is_min_negative, m is at most 0.
-void pack_fit_scale_min(float *scale, float *min, const float *x, const float *w, size_t n,
-                        float high, bool is_min_negative);
-// The sum of w (x - s q - m)^2 for each of these scales and minima, with the codes nearest.
-void pack_errors(float errors[PACK_LANES], const float scales[PACK_LANES],
-                 const float mins[PACK_LANES], const float *x, const float *w, size_t n,
-                 const struct pack_codes *codes);
-// The codes nearest to (x - min) / scale: the number itself, for IQ4 its index. A scale of 0 gives
-// the code of 0.
-void pack_codes_of(uint8_t *out, const float *x, size_t n, float scale, float min,
+struct pack_line {
+    float scale, min;
+};
+struct pack_line pack_fit_line(const float *x, const float *w, size_t n, float high,
+                               bool is_min_negative, int n_steps);
+
+// The sum of w (x - s q - m)^2 for each of these lines, with the codes nearest. IQ4: m is 0.
+void pack_errors(float errors[restrict PACK_LANES], const struct pack_line lines[PACK_LANES],
+                 const float *x, const float *w, size_t n, const struct pack_codes *codes);
+// The codes nearest to (x - m) / s, counted from 0. A scale of 0 gives the code of 0.
+void pack_codes_of(uint8_t *out, const float *x, size_t n, struct pack_line line,
                    const struct pack_codes *codes);
 
 #endif

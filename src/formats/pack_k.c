@@ -18,6 +18,7 @@ struct super_kind {
     struct pack_codes codes;
     size_t group;              // values
     int scale_low, scale_high; // minima of a type that has them: 0 to scale_high
+    int n_steps;               // of refinement, for a group's own scale
 };
 
 // A block on its way to its layout.
@@ -28,12 +29,11 @@ struct super {
     uint8_t codes[PACK_BLOCK];
 };
 
-static const struct super_kind kind_q2 = {{0, 3, false}, 16, 0, 15};
-static const struct super_kind kind_q3 = {{-4, 3, false}, 16, -32, 31};
-static const struct super_kind kind_q4 = {{0, 15, false}, 32, 0, 63};
-static const struct super_kind kind_q5 = {{0, 31, false}, 32, 0, 63};
-static const struct super_kind kind_q6 = {{-32, 31, false}, 16, -128, 127};
-static const struct super_kind kind_iq4 = {{-127, 113, true}, 32, -32, 31};
+static const struct super_kind kind_q2 = {{0, 3, NULL}, 16, 0, 15, 1};
+static const struct super_kind kind_q3 = {{-4, 3, NULL}, 16, -32, 31, 1};
+static const struct super_kind kind_q4 = {{0, 15, NULL}, 32, 0, 63, 1};
+static const struct super_kind kind_q5 = {{0, 31, NULL}, 32, 0, 63, 1};
+static const struct super_kind kind_q6 = {{-32, 31, NULL}, 16, -128, 127, 0};
 
 static int int_clamp(int v, int low, int high)
 {
@@ -51,28 +51,37 @@ static int units(float v, float unit, int low, int high)
 
 static float code_value(const struct pack_codes *codes, uint8_t code)
 {
-    return codes->is_iq4 ? (float)quant_iq4_levels[code] : (float)code + codes->low;
+    return codes->iq4 ? (float)quant_iq4_levels[code] : (float)code + codes->low;
+}
+
+// Takes the best of these lines for group g.
+static void take_best(struct super *s, const struct super_kind *kind, size_t g,
+                      const struct pack_line lines[PACK_LANES], const int scales[PACK_LANES],
+                      const int mins[PACK_LANES])
+{
+    const float *x = s->b.x + g * kind->group;
+    float errors[PACK_LANES];
+    pack_errors(errors, lines, x, s->b.w + g * kind->group, kind->group, &kind->codes);
+    size_t best = 0;
+    for (size_t k = 1; k < PACK_LANES; k++) {
+        best = errors[k] < errors[best] ? k : best;
+    }
+    s->scales[g] = scales[best];
+    s->mins[g] = mins[best];
+    pack_codes_of(s->codes + g * kind->group, x, kind->group, lines[best], &kind->codes);
 }
 
 // The whole number near to the group's own scale with the least error.
-static void choose_scale(struct super *s, const struct super_kind *kind, size_t g, float near)
+static void choose_scale(struct super *s, const struct super_kind *kind, size_t g, float own)
 {
-    const float *x = s->b.x + g * kind->group;
-    const float *w = s->b.w + g * kind->group;
-    float scales[PACK_LANES], mins[PACK_LANES] = {0}, errors[PACK_LANES];
-    int tried[PACK_LANES];
-    int middle = units(near, s->d, kind->scale_low, kind->scale_high);
+    struct pack_line lines[PACK_LANES];
+    int scales[PACK_LANES], mins[PACK_LANES] = {0};
+    int middle = units(own, s->d, kind->scale_low, kind->scale_high);
     for (int k = 0; k < PACK_LANES; k++) {
-        tried[k] = int_clamp(middle + k - PACK_LANES / 2, kind->scale_low, kind->scale_high);
-        scales[k] = s->d * (float)tried[k];
+        scales[k] = int_clamp(middle + k - PACK_LANES / 2, kind->scale_low, kind->scale_high);
+        lines[k] = (struct pack_line){.scale = s->d * (float)scales[k]};
     }
-    pack_errors(errors, scales, mins, x, w, kind->group, &kind->codes);
-    size_t best = PACK_LANES / 2;
-    for (size_t k = 0; k < PACK_LANES; k++) {
-        best = errors[k] < errors[best] ? k : best;
-    }
-    s->scales[g] = tried[best];
-    pack_codes_of(s->codes + g * kind->group, x, kind->group, scales[best], 0, &kind->codes);
+    take_best(s, kind, g, lines, scales, mins);
 }
 
 // Least squares for d with everything else fixed.
@@ -98,7 +107,7 @@ static bool fit_super(struct super *s, uint8_t d[2], const float *values, const 
     size_t n_groups = PACK_BLOCK / kind->group;
     for (size_t g = 0; g < n_groups; g++) {
         own[g] = pack_fit_scale(s->b.x + g * kind->group, s->b.w + g * kind->group, kind->group,
-                                &kind->codes);
+                                &kind->codes, kind->n_steps);
         largest = fabsf(own[g]) > fabsf(largest) ? own[g] : largest;
     }
     s->d = pack_half(d, largest / (float)kind->scale_low);
@@ -113,30 +122,33 @@ static bool fit_super(struct super *s, uint8_t d[2], const float *values, const 
     return true;
 }
 
-static void choose_scale_min(struct super *s, const struct super_kind *kind, size_t g, float near,
-                             float near_min)
+// The same for a line. Least squares goes through the means of values and codes, so for each scale
+// the minimum is known but for rounding: both neighbours are tried.
+static void choose_line(struct super *s, const struct super_kind *kind, size_t g, float mean,
+                        struct pack_line own)
 {
-    const float *x = s->b.x + g * kind->group;
-    const float *w = s->b.w + g * kind->group;
-    float scales[PACK_LANES], mins[PACK_LANES], errors[PACK_LANES];
-    int tried[PACK_LANES], tried_min[PACK_LANES];
-    int middle = units(near, s->d, 0, kind->scale_high);
-    int middle_min = units(-near_min, s->dmin, 0, kind->scale_high);
+    struct pack_line lines[PACK_LANES];
+    int scales[PACK_LANES], mins[PACK_LANES];
+    float code_mean = own.scale > 0 ? (mean - own.min) / own.scale : 0;
+    int first = units(own.scale, s->d, 0, kind->scale_high) - PACK_LANES / 4;
     for (int k = 0; k < PACK_LANES; k++) {
-        tried[k] = int_clamp(middle + k % 4 - 2, 0, kind->scale_high);
-        tried_min[k] = int_clamp(middle_min + k / 4 - 2, 0, kind->scale_high);
-        scales[k] = s->d * (float)tried[k];
-        mins[k] = -s->dmin * (float)tried_min[k];
+        scales[k] = int_clamp(first + k / 2, 0, kind->scale_high);
+        lines[k].scale = s->d * (float)scales[k];
+        float min = lines[k].scale * code_mean - mean - 0.5f * s->dmin;
+        mins[k] = int_clamp(units(min, s->dmin, 0, kind->scale_high) + k % 2, 0, kind->scale_high);
+        lines[k].min = -s->dmin * (float)mins[k];
     }
-    pack_errors(errors, scales, mins, x, w, kind->group, &kind->codes);
-    size_t best = 10; // both in the middle
-    for (size_t k = 0; k < PACK_LANES; k++) {
-        best = errors[k] < errors[best] ? k : best;
+    take_best(s, kind, g, lines, scales, mins);
+}
+
+static float weighted_mean(const float *x, const float *w, size_t n)
+{
+    float sum = 0, sum_w = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += w[i] * x[i];
+        sum_w += w[i];
     }
-    s->scales[g] = tried[best];
-    s->mins[g] = tried_min[best];
-    pack_codes_of(s->codes + g * kind->group, x, kind->group, scales[best], mins[best],
-                  &kind->codes);
+    return sum / sum_w;
 }
 
 // Least squares for d and dmin with everything else fixed.
@@ -170,13 +182,15 @@ static bool fit_super_min(struct super *s, uint8_t d[2], uint8_t dmin[2], const 
         pack_half_nan(d);
         return false;
     }
-    float own[MAX_GROUPS], own_min[MAX_GROUPS], largest = 0, lowest = 0;
+    struct pack_line own[MAX_GROUPS];
+    float mean[MAX_GROUPS], largest = 0, lowest = 0;
     size_t n_groups = PACK_BLOCK / kind->group;
     for (size_t g = 0; g < n_groups; g++) {
-        pack_fit_scale_min(&own[g], &own_min[g], s->b.x + g * kind->group, s->b.w + g * kind->group,
-                           kind->group, kind->codes.high, true);
-        largest = own[g] > largest ? own[g] : largest;
-        lowest = own_min[g] < lowest ? own_min[g] : lowest;
+        const float *x = s->b.x + g * kind->group, *w = s->b.w + g * kind->group;
+        own[g] = pack_fit_line(x, w, kind->group, kind->codes.high, true, kind->n_steps);
+        mean[g] = weighted_mean(x, w, kind->group);
+        largest = own[g].scale > largest ? own[g].scale : largest;
+        lowest = own[g].min < lowest ? own[g].min : lowest;
     }
     s->d = largest / (float)kind->scale_high;
     s->dmin = -lowest / (float)kind->scale_high;
@@ -187,7 +201,7 @@ static bool fit_super_min(struct super *s, uint8_t d[2], uint8_t dmin[2], const 
         s->d = pack_half(d, s->d);
         s->dmin = pack_half(dmin, s->dmin);
         for (size_t g = 0; g < n_groups; g++) {
-            choose_scale_min(s, kind, g, own[g], own_min[g]);
+            choose_line(s, kind, g, mean[g], own[g]);
         }
     }
     return true;
@@ -320,6 +334,9 @@ void pack_iq4_xs(void *blocks, const float *values, const float *importance, siz
 {
     struct block_iq4_xs *b = blocks;
     struct super s;
+    struct pack_iq4 table;
+    pack_iq4_init(&table);
+    const struct super_kind kind_iq4 = {{-127, 113, &table}, 32, -32, 31, 0};
     memset(b, 0, n / PACK_BLOCK * sizeof(*b));
     for (size_t i = 0; i < n; i += PACK_BLOCK, b++) {
         if (!fit_super(&s, b->d, values + i, importance ? importance + i : NULL, &kind_iq4)) {

@@ -5,11 +5,14 @@
 #include "formats/pack.h"
 #include "formats/quant.h"
 
+enum {
+    N_STEPS = 2, // of refinement
+};
+
 static const struct pack_codes codes_4 = {.low = -8, .high = 7};
 static const struct pack_codes codes_5 = {.low = -16, .high = 15};
 static const struct pack_codes codes_4_min = {.low = 0, .high = 15};
 static const struct pack_codes codes_5_min = {.low = 0, .high = 31};
-static const struct pack_codes codes_iq4 = {.low = -127, .high = 113, .is_iq4 = true};
 
 // Sixteen bytes: the first sixteen elements in the low halves, the others in the high ones.
 static void put_nibbles(uint8_t q[16], const uint8_t codes[32])
@@ -36,8 +39,8 @@ static bool fit_block(uint8_t d[2], uint8_t codes[32], const float *values, cons
         pack_half_nan(d);
         return false;
     }
-    float scale = pack_half(d, pack_fit_scale(b.x, b.w, 32, kind));
-    pack_codes_of(codes, b.x, 32, scale, 0, kind);
+    float scale = pack_fit_scale(b.x, b.w, 32, kind, N_STEPS);
+    pack_codes_of(codes, b.x, 32, (struct pack_line){.scale = pack_half(d, scale)}, kind);
     return true;
 }
 
@@ -49,11 +52,10 @@ static bool fit_block_min(uint8_t d[2], uint8_t m[2], uint8_t codes[32], const f
         pack_half_nan(d);
         return false;
     }
-    float scale, min;
-    pack_fit_scale_min(&scale, &min, b.x, b.w, 32, kind->high, false);
-    scale = pack_half(d, scale);
-    min = pack_half(m, min);
-    pack_codes_of(codes, b.x, 32, scale, min, kind);
+    struct pack_line line = pack_fit_line(b.x, b.w, 32, kind->high, false, N_STEPS);
+    line.scale = pack_half(d, line.scale);
+    line.min = pack_half(m, line.min);
+    pack_codes_of(codes, b.x, 32, line, kind);
     return true;
 }
 
@@ -85,6 +87,9 @@ void pack_q5_0(void *blocks, const float *values, const float *importance, size_
 void pack_iq4_nl(void *blocks, const float *values, const float *importance, size_t n)
 {
     struct block_iq4_nl *b = blocks;
+    struct pack_iq4 table;
+    pack_iq4_init(&table);
+    struct pack_codes codes_iq4 = {.low = -127, .high = 113, .iq4 = &table};
     uint8_t codes[32];
     memset(b, 0, n / 32 * sizeof(*b));
     for (size_t i = 0; i < n; i += 32, b++) {
