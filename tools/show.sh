@@ -7,6 +7,7 @@ set -u
 carat=$1
 prompt=${2-}
 failed=0
+export CARAT_MODEL="${CARAT_MODEL:-demo/carat-demo.gguf}" # whatever was pulled since
 
 show() { # REMARK ARGUMENT...
     remark=$1

@@ -7,8 +7,11 @@
 #include "base/os.h"
 #include "base/os_file.h"
 
-#define JOURNAL_S     0.5 // between two entries: what a sudden end costs
-#define JOURNAL_BYTES ((uint64_t)64 << 20)
+// Between two entries of the journal, which is what a sudden end costs: often, but writing them
+// takes at most a twentieth of the time.
+#define JOURNAL_MIN_S 0.05
+#define JOURNAL_MAX_S 5.0
+#define JOURNAL_SHARE 20.0
 #define CHECK_BLOCK   ((size_t)1 << 20)
 
 struct fetch {
@@ -18,7 +21,7 @@ struct fetch {
     struct journal journal;
     struct ranges done;  // in the file
     struct ranges fresh; // of them, those that the journal does not have yet
-    double journaled_at;
+    double journal_next; // on os_seconds' clock
     struct buf path, part_path, journal_path;
 };
 
@@ -34,12 +37,15 @@ static int report(const struct fetch *f, struct carat_error *err)
 static int note(struct fetch *f, struct carat_error *err)
 {
     int rc = 0;
-    f->journaled_at = os_seconds();
+    double begun = os_seconds();
     if (f->fresh.n) {
         rc = os_part_sync(&f->part, err);
         rc = rc ? rc : journal_add(&f->journal, &f->fresh, err);
         ranges_clear(&f->fresh);
     }
+    double now = os_seconds(), pause = (now - begun) * JOURNAL_SHARE;
+    pause = pause > JOURNAL_MAX_S ? JOURNAL_MAX_S : pause;
+    f->journal_next = now + (pause < JOURNAL_MIN_S ? JOURNAL_MIN_S : pause);
     return rc;
 }
 
@@ -63,11 +69,7 @@ static int tick(void *user, struct carat_error *err)
 {
     struct fetch *f = user;
     int rc = report(f, err);
-    if (rc == 0 &&
-        (os_seconds() - f->journaled_at > JOURNAL_S || ranges_total(&f->fresh) > JOURNAL_BYTES)) {
-        rc = note(f, err);
-    }
-    return rc;
+    return rc || os_seconds() < f->journal_next ? rc : note(f, err);
 }
 
 static int find_paths(struct fetch *f, struct buf *lock, struct carat_error *err)
@@ -109,7 +111,7 @@ static int open_part(struct fetch *f, struct carat_error *err)
     int rc = os_part_open(&f->part, f->part_path.data, err);
     rc = rc ? rc : os_part_resize(&f->part, size, err);
     rc = rc ? rc : journal_open(&f->journal, &f->done, f->journal_path.data, size, err);
-    f->journaled_at = os_seconds();
+    f->journal_next = os_seconds() + JOURNAL_MIN_S;
     return rc;
 }
 

@@ -202,6 +202,10 @@ static void set_limits(struct request *r)
     const struct http_options *o = &r->http->options;
     long patience = (long)o->patience_s;
     CURL *easy = r->easy;
+    const char *certificates = os_env("SSL_CERT_FILE");
+    if (certificates) { // the library itself looks for its own file only
+        curl_easy_setopt(easy, CURLOPT_CAINFO, certificates);
+    }
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
@@ -371,8 +375,10 @@ static enum outcome judge_status(const struct request *r, long status, struct ht
 {
     const char *code = header_of(r, "X-Error-Code");
     bool is_hub = is_of_hub(r->http, r->url);
-    answer->status = status;
-    snprintf(answer->code, sizeof(answer->code), "%s", code ? code : "");
+    if (is_hub) {
+        answer->status = status;
+        snprintf(answer->code, sizeof(answer->code), "%s", code ? code : "");
+    }
     fail(err, CARAT_E_IO, "%.*s: the server answers %ld", url_size(r->url), r->url, status);
     // Elsewhere than at the hub, an address that was given out may have become too old.
     return is_passing(status) || !is_hub ? OUTCOME_AGAIN : OUTCOME_NEVER;
@@ -440,7 +446,8 @@ static int trouble_add(struct trouble *t, const struct request *r, const struct 
         return 0;
     }
     if (++t->n >= t->n_max) {
-        return fail(err, why->status, "%s (tried %zu times)", why->text, t->n);
+        return t->n == 1 ? fail(err, why->status, "%s", why->text)
+                         : fail(err, why->status, "%s (tried %zu times)", why->text, t->n);
     }
     double pause = t->n > 8 ? PAUSE_MAX_S : 0.1 * (double)(1u << (t->n - 1));
     pause = pause > PAUSE_MAX_S ? PAUSE_MAX_S : pause;
@@ -590,7 +597,20 @@ static int start_slot(struct download *d, struct range work, struct carat_error 
     return request_start(r, d->found ? d->found : d->what->url, err);
 }
 
-// One request at first, until it is known where the file is and that it can be had in parts.
+// A part that is on its way shows where the file is, and that it can be had in parts.
+static int learn_address(struct download *d, struct carat_error *err)
+{
+    for (size_t i = 0; i < d->n_slots && !d->found; i++) {
+        const struct request *r = &d->slots[i];
+        if (r->is_busy && r->is_head_seen && !r->refusal && r->at > r->part.begin) {
+            d->found = mem_strdup(r->url, err);
+            return d->found ? 0 : CARAT_E_MEMORY;
+        }
+    }
+    return 0;
+}
+
+// One request until that is known.
 static int start_slots(struct download *d, struct carat_error *err)
 {
     size_t n_allowed = d->found && !d->is_whole ? d->n_slots : 1;
@@ -663,7 +683,8 @@ static int run_download(struct download *d, struct http_answer *answer, struct c
     int rc = 0;
     struct range work;
     while (rc == 0) {
-        rc = start_slots(d, err);
+        rc = learn_address(d, err);
+        rc = rc ? rc : start_slots(d, err);
         if (rc || (count_busy(d) == 0 && !find_work(d, &work))) {
             break;
         }
