@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A session's inside, for the files of this room. Another thread may look at a session's timeline
-// (tokens, keys, n_tokens, n_written, the rows of its kv cache) while it holds the engine's lock,
-// so every change of it is made holding that lock.
+// (tokens, keys, n_tokens, n_written, the rows of its kv cache and its mark, its logits) while it
+// holds the engine's lock, so every change of it is made holding that lock.
 #ifndef CARAT_ENGINE_SESSION_H
 #define CARAT_ENGINE_SESSION_H
 

@@ -68,6 +68,7 @@ void session_forget_rest(struct carat_session *s)
     s->branch = 0;
 }
 
+// The engine's lock is held: others may be looking at the mark.
 static void forget_anchor(struct carat_session *s)
 {
     s->anchor = 0;
@@ -149,8 +150,10 @@ static size_t begin(struct carat_session *s, const struct carat_prompt *p, size_
     }
     bool goes_on = !is_extended && keep == n_before && s->anchor > 0 && !opens_turn(s, p, keep);
     if (!goes_on) {
+        pthread_mutex_lock(&s->engine->lock);
         forget_anchor(s);
         s->anchor = to;
+        pthread_mutex_unlock(&s->engine->lock);
     }
     s->prompt_end = to;
     prefix_cache_count(s, keep, to);
