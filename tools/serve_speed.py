@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -109,6 +110,7 @@ def main():
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1)) # so that the server is stopped, too
     found = subprocess.run([options.carat, "tokenize", options.model, ENDS, "--special"],
                            capture_output=True, check=True)
     bias = {token.decode(): -100 for token in found.stdout.split()}

@@ -366,7 +366,13 @@ def main():
     parser.add_argument("--asks", type=int, default=None, help="kinds of requests (all)")
     parser.add_argument("--conversations", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1)
-    return Soak(parser.parse_args()).main()
+    soak = Soak(parser.parse_args())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        return soak.main()
+    finally:
+        if soak.life and soak.life.process.poll() is None:
+            soak.life.process.kill()
 
 
 if __name__ == "__main__":

@@ -303,6 +303,7 @@ class Cancelling(unittest.TestCase):
 
     def test_the_end_lets_streams_end(self):
         server = Server(["--no-loop-guard"])
+        self.addCleanup(server.kill)
         stream = Stream(server, endless(max_tokens=500))
         stream.wait_for_text()
         stopper = threading.Thread(target=server.stop)
@@ -314,6 +315,7 @@ class Cancelling(unittest.TestCase):
 
     def test_the_end_cuts_what_takes_too_long(self):
         server = Server(["--no-loop-guard", "--drain-timeout", "0.05", "--parallel", "1"])
+        self.addCleanup(server.kill)
         stream = Stream(server, endless())
         stream.wait_for_text()
         waiting = Client(server, chat("Hello"))
