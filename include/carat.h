@@ -279,8 +279,9 @@ CARAT_API bool carat_media_has(const char *feature);
 CARAT_API const char *carat_media_note(const struct carat_media *media, size_t i);
 
 /* A tensor on its way through the model: rows [n_rows, n_columns], row i at position first + i of
- * the timeline. Names: "embed", "hidden" (with its layer), "norm", "logits". layer is -1 outside
- * layers. */
+ * the timeline. Names: "embed", "hidden" (with its layer), "norm", "logits"; and what is multiplied
+ * with the matrices of a layer: "attn_in" (q, k, v), "attn_out_in", "ffn_in" (gate, up),
+ * "ffn_down_in". layer is -1 outside layers. */
 typedef void (*carat_on_tensor)(void *user, const char *name, int layer, size_t first,
                                 size_t n_rows, size_t n_columns, const float *rows);
 

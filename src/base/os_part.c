@@ -94,6 +94,14 @@ int os_part_sync(struct os_part *p, struct carat_error *err)
     return fsync(p->fd) ? fail_write(p, err) : 0;
 }
 
+int os_part_share(struct os_part *p, struct carat_error *err)
+{
+    // There is no way to ask for the mask but to set it.
+    mode_t mask = umask(077);
+    umask(mask);
+    return fchmod(p->fd, 0666 & ~mask) ? fail_write(p, err) : 0;
+}
+
 void os_part_close(struct os_part *p)
 {
     if (p->path) {

@@ -27,6 +27,8 @@ int os_part_read(struct os_part *p, uint64_t at, void *out, size_t size, size_t 
                  struct carat_error *err);
 // What was written is on the disk when this returns.
 int os_part_sync(struct os_part *p, struct carat_error *err);
+// Others may read it, as far as the user lets them read new files.
+int os_part_share(struct os_part *p, struct carat_error *err);
 void os_part_close(struct os_part *p);
 
 // A lock is a file that is there while somebody has it; the system frees it when its process ends,

@@ -14,6 +14,7 @@ const struct command *const commands[] = {
     &command_chat,
     &command_serve,
     &command_pull,
+    &command_quantize,
     &command_inspect,
     &command_tokenize,
     &command_verify,

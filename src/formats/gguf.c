@@ -507,6 +507,14 @@ struct slice gguf_key_at(const struct gguf *g, size_t i)
     return g->keys[i].name;
 }
 
+struct gguf_value gguf_value_at(const struct gguf *g, size_t i)
+{
+    require(i < g->n_keys);
+    const struct gguf_key *k = &g->keys[i];
+    return (struct gguf_value){k->type, k->element, k->count,
+                               slice_make((const char *)k->data, k->size)};
+}
+
 static const struct gguf_key *find_key(const struct gguf *g, const char *key)
 {
     uint32_t i = map_get(&g->keys_by_name, slice_of(key));

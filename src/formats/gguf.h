@@ -67,6 +67,15 @@ struct slice gguf_key_at(const struct gguf *g, size_t i);
 // strings".
 void gguf_value_text(const struct gguf *g, size_t i, struct buf *out, size_t max);
 bool gguf_has(const struct gguf *g, const char *key);
+// A value as it stands in the file, for copying: its type, that of an array's elements with their
+// number, and the bytes: of a scalar, of a string without its length, of all elements of an array.
+struct gguf_value {
+    enum gguf_type type;
+    enum gguf_type element;
+    uint64_t count;
+    struct slice bytes;
+};
+struct gguf_value gguf_value_at(const struct gguf *g, size_t i);
 
 // Typed getters. Absent: returns 1 and leaves *out alone. Of another kind, or out of range: an
 // error that names file, key, expected and found. Any integer type is accepted where it fits.

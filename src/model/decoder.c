@@ -137,6 +137,7 @@ static void attention(const struct run *r, size_t layer, struct tensor h)
 
     const struct tensor outs[] = {q, k, v};
     static const enum tensor_role qkv[] = {ROLE_Q, ROLE_K, ROLE_V};
+    trace(r, "attn_in", (int)layer, h);
     linear(r, l, qkv, l->has_shared_kv_vector ? 2 : 3, outs, h);
 
     op_norm(r->dev, q, q, l->vector[ROLE_Q_NORM], head_dim, r->eps);
@@ -151,18 +152,22 @@ static void attention(const struct run *r, size_t layer, struct tensor h)
     attend(r, layer, q, k, v, attended);
 
     static const enum tensor_role o[] = {ROLE_O};
+    trace(r, "attn_out_in", (int)layer, attended);
     linear(r, l, o, 1, &h, attended);
 }
 
-static void feed_forward(const struct run *r, const struct layer_weights *l, struct tensor h)
+static void feed_forward(const struct run *r, size_t layer, struct tensor h)
 {
+    const struct layer_weights *l = &r->d->weights->layers[layer];
     struct tensor gate = view(r, r->d->gate, l->matrix[ROLE_GATE].rows);
     struct tensor up = view(r, r->d->up, l->matrix[ROLE_UP].rows);
     const struct tensor outs[] = {gate, up};
     static const enum tensor_role gate_up[] = {ROLE_GATE, ROLE_UP};
     static const enum tensor_role down[] = {ROLE_DOWN};
+    trace(r, "ffn_in", (int)layer, h);
     linear(r, l, gate_up, 2, outs, h);
     op_geglu(r->dev, gate, gate, up);
+    trace(r, "ffn_down_in", (int)layer, gate);
     linear(r, l, down, 1, &h, gate);
 }
 
@@ -177,7 +182,7 @@ static void layer_forward(const struct run *r, size_t layer, struct tensor x)
     op_add(r->dev, x, x, h, 1.0f);
 
     op_norm(r->dev, h, x, l->vector[ROLE_FFN_NORM], width, r->eps);
-    feed_forward(r, l, h);
+    feed_forward(r, layer, h);
     op_norm(r->dev, h, h, l->vector[ROLE_FFN_POST_NORM], width, r->eps);
     // The layer's scale multiplies the whole stream, the skipped part included.
     op_add(r->dev, x, x, h, l->scale);

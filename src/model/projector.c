@@ -14,29 +14,8 @@
 #define DEFAULT_RMS_EPS    1e-6
 #define LAYER_NORM_EPSILON 1e-5f // no key says it
 
-enum projector_role {
-    ROLE_PATCH_NORM1,
-    ROLE_PATCH_NORM1_BIAS,
-    ROLE_PATCH_DENSE,
-    ROLE_PATCH_BIAS,
-    ROLE_PATCH_NORM2,
-    ROLE_PATCH_NORM2_BIAS,
-    ROLE_POSITIONS,
-    ROLE_POS_NORM,
-    ROLE_POS_NORM_BIAS,
-    ROLE_VISION_PROJECTION,
-    ROLE_AUDIO_PROJECTION,
-    ROLE_PROJECTOR_COUNT,
-};
-
-// A checkpoint stores the first spelling; the second is that of the reference's modules.
-struct projector_tensor {
-    const char *gguf;
-    const char *safetensors[2];
-};
-
 // clang-format off
-static const struct projector_tensor table[ROLE_PROJECTOR_COUNT] = {
+const struct projector_tensor projector_table[ROLE_PROJECTOR_COUNT] = {
     [ROLE_PATCH_NORM1]       = {"v.patch_norm.1.weight",        {"vision_embedder.patch_ln1.weight",   "embed_vision.patch_ln1.weight"}},
     [ROLE_PATCH_NORM1_BIAS]  = {"v.patch_norm.1.bias",          {"vision_embedder.patch_ln1.bias",     "embed_vision.patch_ln1.bias"}},
     [ROLE_PATCH_DENSE]       = {"v.patch_embd.weight",          {"vision_embedder.patch_dense.weight", "embed_vision.patch_dense.weight"}},
@@ -74,34 +53,40 @@ struct projector_binder {
     struct tensor_binder tensors;
     bool is_gguf;
     bool is_clip; // a file of projections alone
-    char name[160];
+    char name[PROJECTOR_NAME_SIZE];
 };
 
-// Looks under each spelling; name then has the one that is there, or else the usual one.
-static const struct source_tensor *find(struct projector_binder *b,
-                                        const struct projector_tensor *t)
+const struct source_tensor *projector_find(char name[PROJECTOR_NAME_SIZE],
+                                           const struct source *source,
+                                           const struct projector_tensor *t)
 {
     static const char *const prefixes[] = {"model.", ""};
-    if (b->is_gguf) {
-        snprintf(b->name, sizeof(b->name), "%s", t->gguf);
-        return source_find(b->tensors.source, b->name);
+    if (source_gguf(source)) {
+        snprintf(name, PROJECTOR_NAME_SIZE, "%s", t->gguf);
+        return source_find(source, name);
     }
     for (size_t i = 0; i < 4; i++) {
-        snprintf(b->name, sizeof(b->name), "%s%s", prefixes[i % 2], t->safetensors[i / 2]);
-        const struct source_tensor *found = source_find(b->tensors.source, b->name);
+        snprintf(name, PROJECTOR_NAME_SIZE, "%s%s", prefixes[i % 2], t->safetensors[i / 2]);
+        const struct source_tensor *found = source_find(source, name);
         if (found) {
             return found;
         }
     }
-    snprintf(b->name, sizeof(b->name), "%s%s", prefixes[0], t->safetensors[0]);
+    snprintf(name, PROJECTOR_NAME_SIZE, "%s%s", prefixes[0], t->safetensors[0]);
     return NULL;
+}
+
+static const struct source_tensor *find(struct projector_binder *b,
+                                        const struct projector_tensor *t)
+{
+    return projector_find(b->name, b->tensors.source, t);
 }
 
 // Files of several models lie about, and their shapes alone would not say it.
 static int check_hidden_size(struct projector_binder *b, enum projector_role role,
                              struct carat_error *err)
 {
-    const struct source_tensor *t = find(b, &table[role]);
+    const struct source_tensor *t = find(b, &projector_table[role]);
     if (t && t->n_dims == 2 && t->dims[0] != b->config->hidden_size) {
         return fail(err, CARAT_E_FORMAT,
                     "%s: tensor '%s' leads to %llu values, but the model's hidden size is %u: the "
@@ -116,7 +101,7 @@ static int bind_one_matrix(struct projector_binder *b, struct weight *out, float
                            enum projector_role role, struct tensor_shape want,
                            struct carat_error *err)
 {
-    find(b, &table[role]);
+    find(b, &projector_table[role]);
     return bind_matrix(&b->tensors, out, factor, b->name, want, err);
 }
 
@@ -125,7 +110,7 @@ static int bind_norm(struct projector_binder *b, const float *out[2], enum proje
                      uint64_t n, struct carat_error *err)
 {
     for (int i = 0; i < 2; i++) {
-        find(b, &table[role + i]);
+        find(b, &projector_table[role + i]);
         int rc = bind_vector(&b->tensors, &out[i], b->name, n, err);
         if (rc) {
             return rc;
@@ -235,7 +220,7 @@ static int check_block(const struct projector_binder *b, struct carat_error *err
 static int read_vision_sizes(struct projector_binder *b, struct carat_error *err)
 {
     struct projector *p = b->p;
-    const struct source_tensor *dense = find(b, &table[ROLE_PATCH_DENSE]);
+    const struct source_tensor *dense = find(b, &projector_table[ROLE_PATCH_DENSE]);
     if (!dense || dense->n_dims != 2 || block_side(dense->dims[1]) == 0) {
         return fail(err, CARAT_E_FORMAT, "%s: tensor '%s': %s", source_path(b->tensors.source),
                     b->name,
@@ -248,7 +233,7 @@ static int read_vision_sizes(struct projector_binder *b, struct carat_error *err
         return rc;
     }
     p->width = (uint32_t)dense->dims[0];
-    const struct source_tensor *positions = find(b, &table[ROLE_POSITIONS]);
+    const struct source_tensor *positions = find(b, &projector_table[ROLE_POSITIONS]);
     if (!positions || positions->n_dims != 3) {
         return fail(err, CARAT_E_FORMAT, "%s: tensor '%s' %s", source_path(b->tensors.source),
                     b->name, positions ? "does not have three dimensions" : "is missing");
@@ -299,7 +284,7 @@ static int bind_vision(struct projector_binder *b, struct carat_error *err)
                              err);
     }
     if (rc == 0) {
-        find(b, &table[ROLE_PATCH_BIAS]);
+        find(b, &projector_table[ROLE_PATCH_BIAS]);
         rc = bind_vector(&b->tensors, &p->patch_bias, b->name, p->width, err);
     }
     if (rc == 0) {
@@ -324,7 +309,7 @@ static int bind_vision(struct projector_binder *b, struct carat_error *err)
 static int bind_audio(struct projector_binder *b, struct carat_error *err)
 {
     struct projector *p = b->p;
-    const struct source_tensor *t = find(b, &table[ROLE_AUDIO_PROJECTION]);
+    const struct source_tensor *t = find(b, &projector_table[ROLE_AUDIO_PROJECTION]);
     int rc = check_range(b, "columns", t->n_dims > 0 ? t->dims[t->n_dims - 1] : 0,
                          PROJECTOR_FRAME_MAX, err);
     if (rc) {
@@ -380,7 +365,7 @@ static int has_tower(struct projector_binder *b, const struct path_info *path, b
 static bool has_any(struct projector_binder *b, int first, int last)
 {
     for (int role = first; role <= last; role++) {
-        if (find(b, &table[role])) {
+        if (find(b, &projector_table[role])) {
             return true;
         }
     }

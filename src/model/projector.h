@@ -11,6 +11,35 @@
 #define PROJECTOR_BLOCK_MAX     256  // pixels
 #define PROJECTOR_FRAME_MAX     4096 // samples
 
+enum projector_role {
+    ROLE_PATCH_NORM1,
+    ROLE_PATCH_NORM1_BIAS,
+    ROLE_PATCH_DENSE,
+    ROLE_PATCH_BIAS,
+    ROLE_PATCH_NORM2,
+    ROLE_PATCH_NORM2_BIAS,
+    ROLE_POSITIONS,
+    ROLE_POS_NORM,
+    ROLE_POS_NORM_BIAS,
+    ROLE_VISION_PROJECTION,
+    ROLE_AUDIO_PROJECTION,
+    ROLE_PROJECTOR_COUNT,
+};
+
+// A checkpoint stores the first spelling, behind "model." or nothing; the second is that of the
+// reference's modules.
+struct projector_tensor {
+    const char *gguf;
+    const char *safetensors[2];
+};
+extern const struct projector_tensor projector_table[ROLE_PROJECTOR_COUNT];
+
+// Looks under each spelling. name gets the one that is there, or else the usual one.
+#define PROJECTOR_NAME_SIZE 160
+const struct source_tensor *projector_find(char name[PROJECTOR_NAME_SIZE],
+                                           const struct source *source,
+                                           const struct projector_tensor *t);
+
 // The weights that pictures need (has_vision) and those that sound needs (has_audio), bound to the
 // tensors of a file: the model's own, or an mmproj GGUF.
 struct projector {

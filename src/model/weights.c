@@ -75,26 +75,31 @@ struct binder {
     const struct model_config *config;
     struct tensor_binder tensors;
     const char *prefix; // of a checkpoint's names
-    char name[160];
+    char name[TENSOR_NAME_SIZE];
 };
+
+void weights_name(char out[TENSOR_NAME_SIZE], enum tensor_role role, size_t layer,
+                  const char *prefix)
+{
+    const struct tensor_info *info = &tensor_table[role];
+    const char *name = prefix ? info->safetensors : info->gguf;
+    // The head stands outside the decoder's prefix in a checkpoint.
+    const char *before = prefix && role != ROLE_HEAD ? prefix : "";
+    if (info->is_layer) {
+        snprintf(out, TENSOR_NAME_SIZE, "%s%s.%zu.%s", before, prefix ? "layers" : "blk", layer,
+                 name);
+    } else {
+        snprintf(out, TENSOR_NAME_SIZE, "%s%s", before, name);
+    }
+}
 
 static const char *tensor_name(struct binder *b, enum tensor_role role, size_t layer)
 {
-    const struct tensor_info *info = &tensor_table[role];
-    bool is_gguf = source_gguf(b->tensors.source) != NULL;
-    // The head stands outside the decoder's prefix in a checkpoint.
-    const char *prefix = is_gguf || role == ROLE_HEAD ? "" : b->prefix;
-    const char *name = is_gguf ? info->gguf : info->safetensors;
-    if (info->is_layer) {
-        snprintf(b->name, sizeof(b->name), "%s%s.%zu.%s", prefix, is_gguf ? "blk" : "layers", layer,
-                 name);
-    } else {
-        snprintf(b->name, sizeof(b->name), "%s%s", prefix, name);
-    }
+    weights_name(b->name, role, layer, source_gguf(b->tensors.source) ? NULL : b->prefix);
     return b->name;
 }
 
-static const char *find_prefix(const struct source *source)
+const char *weights_prefix(const struct source *source)
 {
     static const char *const prefixes[] = {"model.language_model.", "model.",
                                            "language_model.model.", ""};
@@ -296,7 +301,7 @@ int weights_bind(struct weights *out, const struct model_config *config,
     struct binder b = {.w = &w,
                        .config = config,
                        .tensors = {.source = source, .arena = &w.arena},
-                       .prefix = find_prefix(source)};
+                       .prefix = weights_prefix(source)};
     w.layers = arena_take(&w.arena, config->n_layers * sizeof(w.layers[0]), err);
     w.n_layers = config->n_layers;
     int rc = w.layers ? bind_all(&b, err) : CARAT_E_MEMORY;

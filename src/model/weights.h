@@ -37,6 +37,14 @@ struct tensor_info {
 };
 extern const struct tensor_info tensor_table[ROLE_COUNT];
 
+// What a checkpoint's names of the decoder begin with; the usual prefix when no tensor tells.
+const char *weights_prefix(const struct source *source);
+// A role's name: in GGUF when prefix is NULL, else in a checkpoint with that prefix. layer counts
+// only where the role has one.
+#define TENSOR_NAME_SIZE 160
+void weights_name(char out[TENSOR_NAME_SIZE], enum tensor_role role, size_t layer,
+                  const char *prefix);
+
 struct layer_weights {
     struct weight matrix[ROLE_COUNT]; // by role; columns == 0: absent
     float factor[ROLE_COUNT];         // what a matrix's products are multiplied by, mostly 1
