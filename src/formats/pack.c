@@ -68,6 +68,14 @@ float pack_half(uint8_t bytes[2], float v)
     return quant_half(bytes);
 }
 
+float pack_half_scale(uint8_t bytes[2], float v)
+{
+    if (v != 0 && fabsf(v) < 0x1p-24f) {
+        v = v < 0 ? -0x1p-24f : 0x1p-24f;
+    }
+    return pack_half(bytes, v);
+}
+
 void pack_half_nan(uint8_t bytes[2])
 {
     put_half(bytes, 0x7E00);
@@ -153,11 +161,12 @@ static void sum_scales_iq4(struct sums *restrict s, const float inverse[restrict
     memcpy(s->xq, xq, sizeof(xq));
 }
 
-static float largest_size(const float *x, size_t n)
+// The value with the largest size.
+static float largest_of(const float *x, size_t n)
 {
     float largest = 0;
     for (size_t i = 0; i < n; i++) {
-        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+        largest = fabsf(x[i]) > fabsf(largest) ? x[i] : largest;
     }
     return largest;
 }
@@ -165,16 +174,16 @@ static float largest_size(const float *x, size_t n)
 float pack_fit_scale(const float *x, const float *w, size_t n, const struct pack_codes *codes,
                      int n_steps)
 {
-    float largest = largest_size(x, n);
+    float largest = largest_of(x, n);
     if (largest == 0) {
         return 0;
     }
-    // Where the value with the largest size goes, as a part of the lowest code, which is the one of
-    // the largest size; with both signs, because there is nothing opposite to it.
-    static const float parts[8] = {0.72f, 0.78f, 0.84f, 0.89f, 0.93f, 0.97f, 1.01f, 1.06f};
+    // Where the value with the largest size goes, as a part of the lowest code and of the highest:
+    // one of them is a little larger. Beyond 1 it is cut, which it may be if it counts for little.
+    static const float parts[8] = {0.80f, 0.87f, 0.94f, 1.0f, 1.06f, 1.14f, 1.24f, 1.36f};
     float inverse[PACK_LANES];
     for (size_t k = 0; k < PACK_LANES; k++) {
-        inverse[k] = (k < 8 ? 1.0f : -1.0f) * codes->low * parts[k % 8] / largest;
+        inverse[k] = (k < 8 ? codes->low : codes->high) * parts[k % 8] / largest;
     }
     float best = 0, scale = 0;
     struct sums s;

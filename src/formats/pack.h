@@ -49,8 +49,10 @@ static inline float pack_clamp(float v, float low, float high)
     return v > high ? high : v;
 }
 
-// A half as near as possible to v that is not an infinity.
+// A half as near as possible to v that is not an infinity. For a scale, neither is it 0 unless v
+// is: whole numbers times the smallest half are never worse than nothing.
 float pack_half(uint8_t bytes[2], float v);
+float pack_half_scale(uint8_t bytes[2], float v);
 void pack_half_nan(uint8_t bytes[2]);
 
 // The scale s with the least sum of w (x - s q)^2, where q is the code nearest to x / s, as far as

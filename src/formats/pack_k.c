@@ -110,10 +110,10 @@ static bool fit_super(struct super *s, uint8_t d[2], const float *values, const 
                                 &kind->codes, kind->n_steps);
         largest = fabsf(own[g]) > fabsf(largest) ? own[g] : largest;
     }
-    s->d = pack_half(d, largest / (float)kind->scale_low);
+    s->d = pack_half_scale(d, largest / (float)kind->scale_low);
     for (int round = 0; round < N_ROUNDS; round++) {
         if (round > 0) {
-            s->d = pack_half(d, best_d(s, kind));
+            s->d = pack_half_scale(d, best_d(s, kind));
         }
         for (size_t g = 0; g < n_groups; g++) {
             choose_scale(s, kind, g, own[g]);
@@ -198,8 +198,8 @@ static bool fit_super_min(struct super *s, uint8_t d[2], uint8_t dmin[2], const 
         if (round > 0) {
             best_d_min(s, kind);
         }
-        s->d = pack_half(d, s->d);
-        s->dmin = pack_half(dmin, s->dmin);
+        s->d = pack_half_scale(d, s->d);
+        s->dmin = pack_half_scale(dmin, s->dmin);
         for (size_t g = 0; g < n_groups; g++) {
             choose_line(s, kind, g, mean[g], own[g]);
         }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // f32 to the blocks of 32 with one scale, or one scale and one minimum, by pack.h's searches.
+#include <math.h>
 #include <string.h>
 
 #include "formats/pack.h"
@@ -40,7 +41,10 @@ static bool fit_block(uint8_t d[2], uint8_t codes[32], const float *values, cons
         return false;
     }
     float scale = pack_fit_scale(b.x, b.w, 32, kind, N_STEPS);
-    pack_codes_of(codes, b.x, 32, (struct pack_line){.scale = pack_half(d, scale)}, kind);
+    if (kind->iq4 && fabsf(scale) < 0x1p-27f) {
+        scale = 0; // IQ4 has no code for 0, so that here the smallest half could be worse
+    }
+    pack_codes_of(codes, b.x, 32, (struct pack_line){.scale = pack_half_scale(d, scale)}, kind);
     return true;
 }
 
@@ -53,7 +57,7 @@ static bool fit_block_min(uint8_t d[2], uint8_t m[2], uint8_t codes[32], const f
         return false;
     }
     struct pack_line line = pack_fit_line(b.x, b.w, 32, kind->high, false, N_STEPS);
-    line.scale = pack_half(d, line.scale);
+    line.scale = pack_half_scale(d, line.scale);
     line.min = pack_half(m, line.min);
     pack_codes_of(codes, b.x, 32, line, kind);
     return true;
