@@ -15,7 +15,8 @@
 
 #define FETCH_SECONDS  30.0 // for an address in a request
 #define CALL_MEDIA_MAX 1024
-#define URL_SHOWN      80 // bytes of an address in an error
+#define URL_SHOWN      80   // bytes of an address in an error
+#define PATH_BYTES_MAX 4096 // of a file's name in a request
 
 // ------------------------------------------------------------------------------------ for parse
 
@@ -173,6 +174,70 @@ static int fetch(struct call *call, struct slice url, struct buf *out, struct ca
     return text ? fetch_url(out, text, &options, err) : CARAT_E_MEMORY;
 }
 
+// file:PATH, file:///PATH, or the path itself.
+static int read_local(struct call *call, struct slice url, struct buf *out, struct carat_error *err)
+{
+    const char *folder = call->server->options->media_folder;
+    uint64_t file_max = call->server->options->media.file_size_max;
+    struct buf path = {.max = PATH_BYTES_MAX};
+    struct slice name = url;
+    if (slice_starts(url, "file:")) {
+        name = slice_make(url.data + 5, url.size - 5);
+        bool has_host = slice_starts(name, "//");
+        name = has_host ? slice_make(name.data + 2, name.size - 2) : name;
+        if (has_host && slice_starts(name, "localhost/")) {
+            name = slice_make(name.data + 9, name.size - 9);
+        }
+    }
+    if (!slice_starts(name, "/")) {
+        buf_adds(&path, folder);
+        buf_addc(&path, '/');
+    }
+    if (name.data == url.data) {
+        buf_add_slice(&path, name);
+    } else {
+        percent_decode(&path, name);
+    }
+    int rc = buf_status(&path, err);
+    if (rc == 0 && (name.size == 0 || memchr(path.data, '\0', path.size))) {
+        rc = fail(err, CARAT_E_ARGUMENT, "expected the path of a file");
+    } else if (rc == 0 && os_exists(path.data) && !os_is_file(path.data)) {
+        rc = fail(err, CARAT_E_ARGUMENT, "%s: expected a file", path.data);
+    }
+    size_t max = file_max > 0 && file_max < BUF_MAX_DEFAULT ? (size_t)file_max : BUF_MAX_DEFAULT;
+    if (rc == 0) {
+        out->max = max;
+        rc = os_read_file(out, path.data, max, err);
+    }
+    if (rc == CARAT_E_IO && err) {
+        err->status = rc = CARAT_E_ARGUMENT; // the request's mistake, not this program's
+    }
+    buf_release(&path);
+    return rc;
+}
+
+// What stands for a scheme ("https:") before a path could begin.
+static bool has_scheme(struct slice url)
+{
+    for (size_t i = 0; i + 2 < url.size && url.data[i] != '/'; i++) {
+        if (url.data[i] == ':') {
+            return url.data[i + 1] == '/' && url.data[i + 2] == '/';
+        }
+    }
+    return false;
+}
+
+bool call_is_url(const struct call *call, struct slice text)
+{
+    if (slice_starts(text, "data:")) {
+        return true;
+    }
+    // Base64 has no dots, names of files have.
+    return call->server->options->media_folder &&
+           (slice_starts(text, "file:") ||
+            (text.size < PATH_BYTES_MAX && memchr(text.data, '.', text.size)));
+}
+
 int call_read_url(struct call *call, struct slice url, struct slice *out, struct carat_error *err)
 {
     struct buf data = {.max = call->server->options->body_size_max};
@@ -181,6 +246,9 @@ int call_read_url(struct call *call, struct slice url, struct slice *out, struct
         rc = read_data_url(url, &data, err);
     } else if (slice_starts(url, "http://") || slice_starts(url, "https://")) {
         rc = fetch(call, url, &data, err);
+    } else if (call->server->options->media_folder &&
+               (slice_starts(url, "file:") || !has_scheme(url))) {
+        rc = read_local(call, url, &data, err);
     } else {
         rc = fail(err, CARAT_E_ARGUMENT,
                   "address \"%.*s\": expected data:, http: or https:; files are sent in the "

@@ -173,8 +173,11 @@ int call_parse_body(struct call *call, const struct json_value **root, struct ca
 int call_add_media(struct call *call, const struct carat_media_source *source,
                    const struct carat_media **out, struct carat_error *err);
 // The address of a medium in a request: data: is decoded; http(s): only where the server allows
-// fetching, else CARAT_E_UNSUPPORTED with what to do. *out holds the bytes, in the arena.
+// fetching, else CARAT_E_UNSUPPORTED with what to do; file: and paths: only where it reads files.
+// *out holds the bytes, in the arena.
 int call_read_url(struct call *call, struct slice url, struct slice *out, struct carat_error *err);
+// Where Base64 and addresses may stand: whether this is an address.
+bool call_is_url(const struct call *call, struct slice text);
 // What was sampled for a call id earlier, NULL when unknown: put it into carat_tool_call.sampled.
 // name and arguments are what the client sent: NULL as well when they are no longer the same.
 const char *call_recall(struct call *call, struct slice id, const char *name,

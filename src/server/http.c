@@ -181,7 +181,7 @@ static void *watch(void *user)
 
 const char *http_header(const struct http_request *r, const char *name)
 {
-    const struct http_reply *x = (const struct http_reply *)r; // its first member
+    const struct http_exchange *x = (const struct http_exchange *)r; // its first member
     for (size_t i = 0; i < x->n_headers; i++) {
         if (strcasecmp(x->headers[i].name, name) == 0) {
             return x->headers[i].value;
@@ -192,7 +192,7 @@ const char *http_header(const struct http_request *r, const char *name)
 
 const char *http_query(const struct http_request *r, const char *name)
 {
-    const struct http_reply *x = (const struct http_reply *)r;
+    const struct http_exchange *x = (const struct http_exchange *)r;
     for (size_t i = 0; i < x->n_queries; i++) {
         if (strcmp(x->queries[i].name, name) == 0) {
             return x->queries[i].value;
@@ -201,7 +201,7 @@ const char *http_query(const struct http_request *r, const char *name)
     return NULL;
 }
 
-static size_t count_header(const struct http_reply *x, const char *name)
+static size_t count_header(const struct http_exchange *x, const char *name)
 {
     size_t n = 0;
     for (size_t i = 0; i < x->n_headers; i++) {
@@ -211,7 +211,7 @@ static size_t count_header(const struct http_reply *x, const char *name)
 }
 
 struct gathering {
-    struct http_reply *reply;
+    struct http_exchange *reply;
     struct http_pair *pairs;
     size_t n;
     bool has_failed;
@@ -238,7 +238,7 @@ static enum MHD_Result gather_pair(void *user, enum MHD_ValueKind kind, const ch
 }
 
 // Copies them: workers look at them while the library goes on. False: too many, or no memory.
-static bool gather(struct http_reply *x, enum MHD_ValueKind kind, struct http_pair **out,
+static bool gather(struct http_exchange *x, enum MHD_ValueKind kind, struct http_pair **out,
                    size_t *n_out)
 {
     int n = MHD_get_connection_values_n(x->connection, kind, NULL, NULL);
@@ -294,15 +294,15 @@ static void name_request(struct http_request *q)
     }
 }
 
-static void refuse(struct http_reply *x, int status, const char *text)
+static void refuse(struct http_exchange *x, int status, const char *text)
 {
     x->closes = true;
     x->is_refused = true;
-    x->http->options.refuse(x->http->options.user, &x->request, x, status, text);
+    x->http->options.refuse(x->http->options.user, &x->reply.request, &x->reply, status, text);
 }
 
 // What the library lets pass although the two ends of a connection may read it differently.
-static const char *framing_fault(const struct http_reply *x)
+static const char *framing_fault(const struct http_exchange *x)
 {
     size_t n_lengths = count_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
     size_t n_codings = count_header(x, MHD_HTTP_HEADER_TRANSFER_ENCODING);
@@ -313,8 +313,8 @@ static const char *framing_fault(const struct http_reply *x)
         return "the request says in several ways how long its body is: expected Content-Length or "
                "one Transfer-Encoding";
     }
-    if (n_codings &&
-        strcasecmp(http_header(&x->request, MHD_HTTP_HEADER_TRANSFER_ENCODING), "chunked") != 0) {
+    if (n_codings && strcasecmp(http_header(&x->reply.request, MHD_HTTP_HEADER_TRANSFER_ENCODING),
+                                "chunked") != 0) {
         return "Transfer-Encoding: only 'chunked' is understood";
     }
     if (count_header(x, MHD_HTTP_HEADER_HOST) > 1) {
@@ -325,9 +325,9 @@ static const char *framing_fault(const struct http_reply *x)
 
 // Bytes of the body by its header; false when there is none that says. The library has checked that
 // it is a number, and refuses what does not fit 64 bits.
-static bool body_length(const struct http_reply *x, uint64_t *out)
+static bool body_length(const struct http_exchange *x, uint64_t *out)
 {
-    const char *text = http_header(&x->request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    const char *text = http_header(&x->reply.request, MHD_HTTP_HEADER_CONTENT_LENGTH);
     uint64_t n = 0;
     if (!text) {
         return false;
@@ -343,7 +343,7 @@ static bool body_length(const struct http_reply *x, uint64_t *out)
     return true;
 }
 
-static void check_size(struct http_reply *x, uint64_t length)
+static void check_size(struct http_exchange *x, uint64_t length)
 {
     char text[160];
     if (length > x->http->options.body_size_max) {
@@ -354,10 +354,10 @@ static void check_size(struct http_reply *x, uint64_t length)
 }
 
 // The headers are there. True: the body, if there is one, is to be read; else the answer is there.
-static bool begin(struct http_reply *x, const char *method, const char *path)
+static bool begin(struct http_exchange *x, const char *method, const char *path)
 {
     struct http *h = x->http;
-    struct http_request *q = &x->request;
+    struct http_request *q = &x->reply.request;
     bool is_whole = gather(x, MHD_HEADER_KIND, &x->headers, &x->n_headers) &&
                     gather(x, MHD_GET_ARGUMENT_KIND, &x->queries, &x->n_queries);
     q->is_head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
@@ -382,7 +382,7 @@ static bool begin(struct http_reply *x, const char *method, const char *path)
     } else if (fault) {
         refuse(x, MHD_HTTP_BAD_REQUEST, fault);
         return false; // where the body ends is anybody's guess
-    } else if (!h->options.check(h->options.user, q, x)) {
+    } else if (!h->options.check(h->options.user, q, &x->reply)) {
         x->is_refused = true;
     } else {
         check_size(x, length);
@@ -395,7 +395,7 @@ static bool begin(struct http_reply *x, const char *method, const char *path)
 }
 
 // A piece of the body. False: far too much, the connection is to be closed.
-static bool take_body(struct http_reply *x, const char *data, size_t size)
+static bool take_body(struct http_exchange *x, const char *data, size_t size)
 {
     struct http *h = x->http;
     size_t max = h->options.body_size_max;
@@ -425,17 +425,17 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
                                   size_t *size, void **context)
 {
     struct http *h = user;
-    struct http_reply *x = *context;
+    struct http_exchange *x = *context;
     (void)version;
     if (!x) {
         struct http_client *client = client_of(connection);
-        x = client ? http_reply_new(h, connection) : NULL;
+        x = client ? http_exchange_new(h, connection) : NULL;
         if (!x) {
             return MHD_NO;
         }
         *context = x;
         x->client = client;
-        return begin(x, method, path) ? MHD_YES : http_reply_advance(x);
+        return begin(x, method, path) ? MHD_YES : http_exchange_advance(x);
     }
     if (*size > 0) {
         bool goes_on = take_body(x, data, *size);
@@ -444,11 +444,11 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
     }
     if (!x->is_refused && !x->is_handled) {
         x->is_handled = true;
-        x->request.body = slice_make(buf_text(&x->body), x->body.size);
+        x->reply.request.body = slice_make(buf_text(&x->body), x->body.size);
         http_set_deadline(h, x->client, 0);
-        h->options.handle(h->options.user, &x->request, x);
+        h->options.handle(h->options.user, &x->reply.request, &x->reply);
     }
-    return http_reply_advance(x);
+    return http_exchange_advance(x);
 }
 
 // The first line of a request is there.
@@ -468,11 +468,11 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **c
                          enum MHD_RequestTerminationCode why)
 {
     struct http *h = user;
-    struct http_reply *x = *context;
+    struct http_exchange *x = *context;
     struct http_client *client = client_of(connection);
     if (x) {
         *context = NULL;
-        http_reply_close(x, why == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+        http_exchange_close(x, why == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     }
     if (client) {
         http_set_deadline(h, client, h->options.idle_seconds + h->options.header_seconds);
@@ -707,11 +707,11 @@ void http_flush(struct http *h, double seconds)
 }
 
 // One exchange that was not cut yet, owned by the caller too; NULL when there is none.
-static struct http_reply *next_to_cut(struct http *h)
+static struct http_exchange *next_to_cut(struct http *h)
 {
-    struct http_reply *found = NULL;
+    struct http_exchange *found = NULL;
     pthread_mutex_lock(&h->lock);
-    for (struct http_reply *x = h->replies; x && !found; x = x->next) {
+    for (struct http_exchange *x = h->replies; x && !found; x = x->next) {
         if (!x->is_cut) {
             x->is_cut = true;
             // One whose last owner has just gone waits for this lock to leave the list.
@@ -744,9 +744,9 @@ void http_stop(struct http *h)
     }
     atomic_store(&h->is_stopping, true);
     http_quiesce(h);
-    for (struct http_reply *x = next_to_cut(h); x; x = next_to_cut(h)) {
-        http_reply_cut(x);
-        http_reply_release(x, 1);
+    for (struct http_exchange *x = next_to_cut(h); x; x = next_to_cut(h)) {
+        http_exchange_cut(x);
+        http_exchange_release(x, 1);
     }
     if (h->daemon) {
         MHD_stop_daemon(h->daemon); // every connection was resumed, and none is suspended any more

@@ -29,7 +29,7 @@ struct http_request {
 const char *http_header(const struct http_request *r, const char *name); // NULL: absent
 const char *http_query(const struct http_request *r, const char *name); // ?name=value; NULL: absent
 
-// Where an answer goes. Thread-safe: any thread may answer, at any time. Exactly one of
+// Where an answer goes (reply.h). Thread-safe: any thread may answer, at any time. Exactly one of
 // http_reply_all and (http_reply_begin, http_reply_send..., http_reply_end) is used; after all/end
 // both request and reply are gone for the caller.
 struct http_reply;
@@ -49,8 +49,6 @@ void http_reply_end(struct http_reply *reply);
 // Whether the client went away while it waited: looked up on its socket, cheap enough for each
 // step.
 bool http_reply_is_gone(struct http_reply *reply);
-// For the log and the metrics: what was sent so far.
-uint64_t http_reply_bytes(const struct http_reply *reply);
 struct http_request *http_reply_request(struct http_reply *reply);
 // Tokens of the call this answers, for its line in the log. Before all or end.
 void http_reply_figures(struct http_reply *reply, const struct http_figures *figures);

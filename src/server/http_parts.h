@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 
 #include "base/mem.h"
-#include "server/http.h"
+#include "server/reply.h"
 
 #define HTTP_PENDING_MAX ((size_t)8 << 20) // bytes of a stream that a slow client may leave waiting
 
@@ -36,10 +36,10 @@ enum http_phase {
 
 // A request and its reply. Two own it: the connection, until the daemon says that the request is
 // over, and whoever answers, until it has.
-struct http_reply {
-    struct http_request request;
+struct http_exchange {
+    struct http_reply reply; // first: a request is the beginning of its exchange
     struct http *http;
-    struct http_reply *previous, *next;
+    struct http_exchange *previous, *next;
     struct http_client *client; // polling thread
     atomic_int n_owners;
     double started;
@@ -85,20 +85,20 @@ struct http {
     pthread_mutex_t lock; // guards the two lists, the deadlines in them, is_over, and options.done
     pthread_cond_t changed;
     struct http_client *clients;
-    struct http_reply *replies;
+    struct http_exchange *replies;
     bool is_over;
 };
 
 // Owned by two; NULL without memory.
-struct http_reply *http_reply_new(struct http *h, struct MHD_Connection *connection);
-void http_reply_release(struct http_reply *reply, int n_owners);
+struct http_exchange *http_exchange_new(struct http *h, struct MHD_Connection *connection);
+void http_exchange_release(struct http_exchange *x, int n_owners);
 // On the polling thread: hands the answer to the library, or suspends the connection until there is
 // one.
-enum MHD_Result http_reply_advance(struct http_reply *reply);
+enum MHD_Result http_exchange_advance(struct http_exchange *x);
 // Its request is over for the library.
-void http_reply_close(struct http_reply *reply, bool is_complete);
+void http_exchange_close(struct http_exchange *x, bool is_complete);
 // The server stops: nobody waits any longer.
-void http_reply_cut(struct http_reply *reply);
+void http_exchange_cut(struct http_exchange *x);
 void http_release(struct http *h);
 void http_set_deadline(struct http *h, struct http_client *client, double seconds);
 

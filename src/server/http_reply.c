@@ -32,33 +32,12 @@
 #define POLL_GONE (POLLHUP | POLLERR)
 #endif
 
-struct http_reply *http_reply_new(struct http *h, struct MHD_Connection *connection)
+static struct http_exchange *exchange_of(struct http_reply *reply)
 {
-    struct http_reply *r = mem_new(sizeof(*r), NULL);
-    if (!r) {
-        return NULL;
-    }
-    if (pthread_mutex_init(&r->lock, NULL) != 0) {
-        mem_free(r);
-        return NULL;
-    }
-    r->http = h;
-    r->connection = connection;
-    r->started = os_seconds();
-    r->out.max = HTTP_PENDING_MAX;
-    atomic_init(&r->n_owners, 2);
-    atomic_fetch_add(&h->n_owners, 1);
-    pthread_mutex_lock(&h->lock);
-    r->next = h->replies;
-    if (r->next) {
-        r->next->previous = r;
-    }
-    h->replies = r;
-    pthread_mutex_unlock(&h->lock);
-    return r;
+    return (struct http_exchange *)reply; // its first member
 }
 
-static void reply_unlink(struct http_reply *r)
+static void reply_unlink(struct http_exchange *r)
 {
     struct http *h = r->http;
     pthread_mutex_lock(&h->lock);
@@ -74,7 +53,7 @@ static void reply_unlink(struct http_reply *r)
     pthread_mutex_unlock(&h->lock);
 }
 
-static void reply_tell(struct http_reply *r)
+static void reply_tell(struct http_exchange *r)
 {
     struct http *h = r->http;
     pthread_mutex_lock(&h->lock);
@@ -82,12 +61,12 @@ static void reply_tell(struct http_reply *r)
         h->is_over ? NULL : h->options.done;
     pthread_mutex_unlock(&h->lock);
     if (done) {
-        done(h->options.user, &r->request, r->is_gone ? STATUS_GONE : r->status, r->n_bytes,
+        done(h->options.user, &r->reply.request, r->is_gone ? STATUS_GONE : r->status, r->n_bytes,
              os_seconds() - r->started);
     }
 }
 
-void http_reply_release(struct http_reply *r, int n_owners)
+void http_exchange_release(struct http_exchange *r, int n_owners)
 {
     if (atomic_fetch_sub(&r->n_owners, n_owners) != n_owners) {
         return;
@@ -116,10 +95,10 @@ static void add_header(struct MHD_Response *response, const char *name, const ch
     }
 }
 
-static void add_headers(struct http_reply *r, struct MHD_Response *response,
+static void add_headers(struct http_exchange *r, struct MHD_Response *response,
                         const char *content_type, http_headers headers)
 {
-    const struct http_request *q = &r->request;
+    const struct http_request *q = &r->reply.request;
     add_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
     add_header(response, "X-Request-Id", q->id);
     add_header(response, "traceparent", q->traceparent);
@@ -146,7 +125,7 @@ static void add_headers(struct http_reply *r, struct MHD_Response *response,
 /* -------------------------------------------------------------------------------- the maker */
 
 // With the lock held: the polling thread looks at the connection again.
-static void wake(struct http_reply *r)
+static void wake(struct http_exchange *r)
 {
     if (r->is_suspended) {
         r->is_suspended = false;
@@ -154,9 +133,10 @@ static void wake(struct http_reply *r)
     }
 }
 
-void http_reply_all(struct http_reply *r, int status, const char *content_type,
-                    http_headers headers, const void *data, size_t size)
+static void reply_all(struct http_reply *reply, int status, const char *content_type,
+                      http_headers headers, const void *data, size_t size)
 {
+    struct http_exchange *r = exchange_of(reply);
     struct MHD_Response *response = MHD_create_response_from_buffer(
         size, (void *)(uintptr_t)data, MHD_RESPMEM_MUST_COPY); // which it does not change
     if (response) {
@@ -170,13 +150,13 @@ void http_reply_all(struct http_reply *r, int status, const char *content_type,
     r->n_bytes = size;
     wake(r);
     pthread_mutex_unlock(&r->lock);
-    http_reply_release(r, 1);
+    http_exchange_release(r, 1);
 }
 
 // The library asks for the next piece of a stream, on the polling thread.
 static ssize_t read_stream(void *user, uint64_t at, char *data, size_t size)
 {
-    struct http_reply *r = user;
+    struct http_exchange *r = user;
     ssize_t n = 0;
     (void)at;
     pthread_mutex_lock(&r->lock);
@@ -208,9 +188,10 @@ static ssize_t read_stream(void *user, uint64_t at, char *data, size_t size)
     return n;
 }
 
-void http_reply_begin(struct http_reply *r, int status, const char *content_type,
-                      http_headers headers)
+static void reply_begin(struct http_reply *reply, int status, const char *content_type,
+                        http_headers headers)
 {
+    struct http_exchange *r = exchange_of(reply);
     struct MHD_Response *response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, READER_BLOCK, read_stream, r, NULL);
     if (response) {
@@ -227,7 +208,7 @@ void http_reply_begin(struct http_reply *r, int status, const char *content_type
 }
 
 // With the lock held: what was sent already makes room.
-static void compact(struct http_reply *r)
+static void compact(struct http_exchange *r)
 {
     size_t left = r->out.size - r->out_at;
     if (r->out_at > left) {
@@ -237,8 +218,9 @@ static void compact(struct http_reply *r)
     }
 }
 
-bool http_reply_send(struct http_reply *r, const void *data, size_t size)
+static bool reply_send(struct http_reply *reply, const void *data, size_t size)
 {
+    struct http_exchange *r = exchange_of(reply);
     pthread_mutex_lock(&r->lock);
     require(r->phase == HTTP_STREAM);
     bool is_there = r->connection && !r->is_gone;
@@ -255,18 +237,20 @@ bool http_reply_send(struct http_reply *r, const void *data, size_t size)
     return is_there;
 }
 
-void http_reply_end(struct http_reply *r)
+static void reply_end(struct http_reply *reply)
 {
+    struct http_exchange *r = exchange_of(reply);
     pthread_mutex_lock(&r->lock);
     require(r->phase == HTTP_STREAM);
     r->phase = HTTP_ENDED;
     wake(r);
     pthread_mutex_unlock(&r->lock);
-    http_reply_release(r, 1);
+    http_exchange_release(r, 1);
 }
 
-bool http_reply_is_gone(struct http_reply *r)
+static bool reply_is_gone(struct http_reply *reply)
 {
+    struct http_exchange *r = exchange_of(reply);
     pthread_mutex_lock(&r->lock);
     // While the reply has its connection the library does not close the socket, so that the number
     // cannot have become another's: it says first that the request is over.
@@ -281,30 +265,43 @@ bool http_reply_is_gone(struct http_reply *r)
     return is_gone;
 }
 
-uint64_t http_reply_bytes(const struct http_reply *reply)
-{
-    struct http_reply *r = (struct http_reply *)(uintptr_t)reply; // for its lock
-    pthread_mutex_lock(&r->lock);
-    uint64_t n = r->n_bytes;
-    pthread_mutex_unlock(&r->lock);
-    return n;
-}
-
-struct http_request *http_reply_request(struct http_reply *r)
-{
-    return &r->request;
-}
-
-void http_reply_figures(struct http_reply *r, const struct http_figures *figures)
-{
-    r->request.figures = *figures;
-    r->request.figures.are_set = true;
-}
+static const struct http_reply_ops ops = {.all = reply_all,
+                                          .begin = reply_begin,
+                                          .send = reply_send,
+                                          .end = reply_end,
+                                          .is_gone = reply_is_gone};
 
 /* -------------------------------------------------------------------------------- the connection
  */
 
-enum MHD_Result http_reply_advance(struct http_reply *r)
+struct http_exchange *http_exchange_new(struct http *h, struct MHD_Connection *connection)
+{
+    struct http_exchange *r = mem_new(sizeof(*r), NULL);
+    if (!r) {
+        return NULL;
+    }
+    if (pthread_mutex_init(&r->lock, NULL) != 0) {
+        mem_free(r);
+        return NULL;
+    }
+    r->reply.ops = &ops;
+    r->http = h;
+    r->connection = connection;
+    r->started = os_seconds();
+    r->out.max = HTTP_PENDING_MAX;
+    atomic_init(&r->n_owners, 2);
+    atomic_fetch_add(&h->n_owners, 1);
+    pthread_mutex_lock(&h->lock);
+    r->next = h->replies;
+    if (r->next) {
+        r->next->previous = r;
+    }
+    h->replies = r;
+    pthread_mutex_unlock(&h->lock);
+    return r;
+}
+
+enum MHD_Result http_exchange_advance(struct http_exchange *r)
 {
     struct http *h = r->http;
     struct MHD_Response *response = NULL;
@@ -337,7 +334,7 @@ enum MHD_Result http_reply_advance(struct http_reply *r)
     return result;
 }
 
-void http_reply_close(struct http_reply *r, bool is_complete)
+void http_exchange_close(struct http_exchange *r, bool is_complete)
 {
     pthread_mutex_lock(&r->lock);
     r->connection = NULL;
@@ -345,10 +342,10 @@ void http_reply_close(struct http_reply *r, bool is_complete)
     r->is_gone = r->is_gone || !is_complete;
     bool has_maker = r->is_handled || r->is_refused;
     pthread_mutex_unlock(&r->lock);
-    http_reply_release(r, has_maker ? 1 : 2);
+    http_exchange_release(r, has_maker ? 1 : 2);
 }
 
-void http_reply_cut(struct http_reply *r)
+void http_exchange_cut(struct http_exchange *r)
 {
     pthread_mutex_lock(&r->lock);
     r->is_gone = r->is_gone || r->phase == HTTP_OPEN || r->phase == HTTP_STREAM;

@@ -88,7 +88,7 @@ static int add_data(struct reader *r, enum carat_media_type type, const struct j
     if (data.size == 0) {
         return fail(err, CARAT_E_ARGUMENT, "data: expected a file in Base64, found nothing");
     }
-    rc = slice_starts(data, "data:")
+    rc = call_is_url(r->content.call, data)
              ? content_media_url(&r->content, type, data, r->image_tokens, err)
              : content_media_base64(&r->content, type, data, r->image_tokens, err);
     return content_at(rc, err, "data");
@@ -111,7 +111,7 @@ static int add_file(struct reader *r, const struct json_value *v, struct carat_e
                           "file_data: expected data:TYPE;base64,..., found nothing");
     }
     struct slice none = {0};
-    rc = slice_starts(data, "data:")
+    rc = call_is_url(r->content.call, data)
              ? content_file_url(&r->content, data, none, name, r->image_tokens, err)
              : content_file_base64(&r->content, data, none, name, r->image_tokens, err);
     return content_at(rc, err, "file_data");

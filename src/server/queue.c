@@ -202,11 +202,16 @@ static void wait_tick(void)
     nanosleep(&t, NULL);
 }
 
-void queue_drain(struct queue *q, double seconds)
+void queue_end(struct queue *q)
 {
     pthread_mutex_lock(&q->lock);
     q->is_draining = true;
     pthread_mutex_unlock(&q->lock);
+}
+
+void queue_drain(struct queue *q, double seconds)
+{
+    queue_end(q);
     double end = os_seconds() + seconds;
     while (!is_over(q) && os_seconds() < end) {
         wait_tick();

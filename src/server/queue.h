@@ -33,7 +33,9 @@ struct queue_state {
 // Most tokens of a prompt and its answer together.
 size_t queue_context_max(const struct queue *q);
 void queue_state(struct queue *q, struct queue_state *out);
-// No new calls; returns when the running ones ended or the time is over, then cuts them.
+// No new calls, and those that wait are refused; running ones go on.
+void queue_end(struct queue *q);
+// The same; returns when the running ones ended or the time is over, then cuts them.
 void queue_drain(struct queue *q, double seconds);
 // What sessions hold goes to the cache's folder. Takes NULL.
 void queue_free(struct queue *q);

@@ -188,7 +188,7 @@ static int add_sound(struct input *in, const struct json_value *part, struct car
     if (data.size == 0) {
         return fail_no_source(part, "input_audio.data", err);
     }
-    int rc = slice_starts(data, "data:")
+    int rc = call_is_url(in->content.call, data)
                  ? content_media_url(&in->content, CARAT_MEDIA_AUDIO, data, 0, err)
                  : content_media_base64(&in->content, CARAT_MEDIA_AUDIO, data, 0, err);
     return openai_in(rc, err, "input_audio.data");
@@ -210,7 +210,7 @@ static int add_file(struct input *in, const struct json_value *part, struct cara
     struct slice data = member(part, "file_data");
     struct slice url = member(part, "file_url");
     const struct slice none = {0};
-    if (slice_starts(data, "data:")) {
+    if (call_is_url(in->content.call, data)) {
         url = data;
         data = none;
     }

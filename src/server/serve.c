@@ -23,30 +23,6 @@
 #define LOOK_MS          1000 // how often the file of keys is looked at
 #define FLUSH_SECONDS    3.0  // for the last bytes of answers that are complete
 
-void serve_options_init(struct serve_options *o)
-{
-    *o = (struct serve_options){
-        .host = "127.0.0.1",
-        .port = 11435,
-        .has_page = true,
-        .n_slots = 4,
-        .queue_max = 64,
-        .n_workers = 2,
-        .call_seconds = 3600,
-        .has_loop_guard = true,
-        .cache_size_max = (uint64_t)8 << 30,
-        .connections_max = 1024,
-        .header_size_max = 16384,
-        .body_size_max = (size_t)64 << 20,
-        .json_depth_max = 100,
-        .schema_size_max = (size_t)256 << 10,
-        .header_seconds = 20,
-        .body_seconds = 300,
-        .idle_seconds = 120,
-        .drain_seconds = 30,
-    };
-}
-
 /* -------------------------------------------------------------------------------- callbacks */
 
 static bool on_check(void *user, struct http_request *request, struct http_reply *reply)
@@ -91,22 +67,6 @@ static void on_log(void *user, enum carat_log_level level, const char *text)
 }
 
 /* -------------------------------------------------------------------------------- start */
-
-// Ids go into paths and tables: no spaces, nothing unprintable.
-static void name_model(struct server *s)
-{
-    const char *name =
-        s->options->model_id ? s->options->model_id : carat_engine_info(s->engine)->name;
-    size_t n = 0;
-    for (; name[n] && n + 1 < sizeof(s->model_id); n++) {
-        char c = name[n];
-        s->model_id[n] = c <= ' ' || c == '"' || c == '\\' || c == 0x7f ? '-' : c;
-    }
-    s->model_id[n] = '\0';
-    if (n == 0) {
-        snprintf(s->model_id, sizeof(s->model_id), "carat");
-    }
-}
 
 static int check_exposure(const struct server *s, struct carat_error *err)
 {
@@ -161,34 +121,23 @@ static int start_http(struct server *s, struct carat_error *err)
     return http_start(&s->http, &http, err);
 }
 
-// Calls end before what they use: the queue goes first. Replies outlive the daemon.
-static void server_release(struct server *s)
+// Calls end before what they use. Replies outlive the daemon.
+static void release_all(struct server *s)
 {
     http_stop(s->http);
-    queue_free(s->queue);
+    server_release(s);
     stored_free(s->stored);
     recall_free(s->recall);
-    carat_cache_free(s->cache);
     keys_free(s->keys);
 }
 
-static int open_cache(struct server *s, struct carat_error *err)
+static int open_all(struct server *s, struct carat_error *err)
 {
-    const struct serve_options *o = s->options;
-    struct carat_cache_options cache = {.folder = o->cache_folder, .size_max = o->cache_size_max};
-    return carat_cache_new(&s->cache, s->engine, &cache, err);
-}
-
-static int server_open(struct server *s, struct carat_error *err)
-{
-    name_model(s);
-    s->started = os_unix_time();
     int rc = keys_new(&s->keys, s->options->api_keys, s->options->key_file, err);
     rc = rc ? rc : check_exposure(s, err);
-    rc = rc ? rc : open_cache(s, err);
     rc = rc ? rc : recall_new(&s->recall, RECALL_CALLS_MAX, RECALL_BYTES_MAX, err);
     rc = rc ? rc : stored_new(&s->stored, STORED_MAX, STORED_BYTES_MAX, err);
-    rc = rc ? rc : queue_new(&s->queue, s, err);
+    rc = rc ? rc : server_open(s, err);
     rc = rc ? rc : os_catch_signals(s->options->key_file != NULL, err);
     return rc ? rc : start_http(s, err);
 }
@@ -244,13 +193,13 @@ int serve(const struct serve_options *options, void (*on_ready)(void *user, cons
 {
     struct server s = {.options = options, .engine = options->engine};
     carat_set_log(on_log, &s);
-    int rc = server_open(&s, err);
+    int rc = open_all(&s, err);
     if (rc == 0) {
         tell_address(&s, on_ready, user);
         run(&s);
         drain(&s);
     }
-    server_release(&s);
+    release_all(&s);
     carat_set_log(NULL, NULL);
     return rc;
 }

@@ -23,6 +23,8 @@ struct serve_options {
     const char *allowed_hosts[SERVE_LIST_MAX];   // besides loopback names; "*": all
     const char *allowed_origins[SERVE_LIST_MAX]; // CORS and Origin check; "*": all
     bool fetches_urls;
+    const char *media_folder; // requests may name files, by file: or as a path from there. For
+                              // requests of the user's own, never those of a server; NULL: no
     bool has_page;
 
     size_t n_slots;      // sessions that are evaluated together

@@ -27,6 +27,11 @@ struct server {
     int64_t started;         // Unix time
 };
 
+// The part of a server that knows nothing of HTTP: what stands in options and engine gets a name, a
+// cache and a queue. What calls use besides is there before. Release on failure, too.
+int server_open(struct server *s, struct carat_error *err);
+void server_release(struct server *s); // calls end before what they use: first of all
+
 // A row in routes[]: exact paths, or a prefix that ends with '*'.
 struct route {
     const char *method;

@@ -258,11 +258,12 @@ static void refuse(const struct call *call, const struct carat_error *err)
 static int run(const uint8_t *data, size_t size)
 {
     size_t row = data[0] % N_ROWS;
-    struct http_reply reply = {.request = {.method = "POST",
-                                           .path = rows[row].path,
-                                           .content_type = rows[row].content_type,
-                                           .client = "",
-                                           .body = slice_make((const char *)data + 2, size - 2)}};
+    struct http_exchange exchange = {
+        .reply = {.request = {.method = "POST",
+                              .path = rows[row].path,
+                              .content_type = rows[row].content_type,
+                              .client = "",
+                              .body = slice_make((const char *)data + 2, size - 2)}}};
     struct carat_error err = {0};
     struct work *w = mem_new(sizeof(*w), &err);
     if (!w) {
@@ -270,8 +271,8 @@ static int run(const uint8_t *data, size_t size)
     }
     w->call = (struct call){.server = get_server(),
                             .dialect = rows[row].dialect,
-                            .reply = &reply,
-                            .body = reply.request.body,
+                            .reply = &exchange.reply,
+                            .body = exchange.reply.request.body,
                             .id = "id",
                             .model = "demo",
                             .ask = {.sampling = get_server()->options->sampling}};
