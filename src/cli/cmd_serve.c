@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/os.h"
 #include "cli/loading.h"
+#include "cli/slots.h"
 #include "server/serve.h"
 
 struct serve_settings {
@@ -217,38 +217,6 @@ struct starting {
     struct carat_memory need; // of all conversations
 };
 
-// The weights once, the rest for each conversation that is computed with others.
-static int plan_memory(struct carat_memory *need, const struct loaded *l,
-                       const struct serve_options *o, struct carat_error *err)
-{
-    int rc = carat_engine_estimate(need, l->engine, &o->session, err);
-    if (rc == 0) {
-        uint64_t n = o->n_slots;
-        need->kv_sliding *= n;
-        need->kv_full *= n;
-        need->scratch *= n;
-        need->total =
-            need->weights + need->tables + need->kv_sliding + need->kv_full + need->scratch;
-    }
-    return rc;
-}
-
-static void warn_of_memory(const struct carat_memory *need)
-{
-    uint64_t all = os_memory_total(), available = os_memory_available();
-    // What is loaded already is no longer available, and is counted in what is needed.
-    uint64_t missing = need->kv_sliding + need->kv_full + need->scratch;
-    if (all && need->total > all) {
-        say("warning: this takes up to %s and the machine has %s: expect it to be very slow (a "
-            "smaller --parallel or --context, or another --kv-type, needs less)",
-            size_text(need->total).text, size_text(all).text);
-    } else if (available && missing > available) {
-        say("warning: conversations take up to %s more and only %s are free: close other programs "
-            "(a smaller --parallel or --context, or another --kv-type, needs less)",
-            size_text(missing).text, size_text(available).text);
-    }
-}
-
 static void say_ready_json(const struct starting *s, const char *address)
 {
     const struct carat_model_info *info = carat_engine_info(s->loaded->engine);
@@ -306,12 +274,12 @@ static int start(const struct serve_settings *settings, struct serve_options *o,
     o->session.rewind_max = settings->rewind.is_set ? (size_t)settings->rewind.value : 1024;
     o->session.returns_to_prompt = true; // clients leave thoughts out of what they send back
     rc = settings_sampling(&o->sampling, &settings->sampling, loaded->engine, &biases, &err);
-    rc = rc ? rc : plan_memory(&s.need, loaded, o, &err);
+    rc = rc ? rc : slots_plan_memory(&s.need, loaded->engine, &o->session, o->n_slots, &err);
     if (rc) {
         goto out;
     }
     o->session.context_max = s.need.context_max;
-    warn_of_memory(&s.need);
+    slots_warn(&s.need);
     rc = serve(o, say_ready, &s, &err);
 out:
     mem_free(biases);

@@ -18,6 +18,7 @@ const struct command *const commands[] = {
     &command_inspect,
     &command_tokenize,
     &command_verify,
+    &command_batch,
     &command_bench,
     &command_help,
     &command_completion,
