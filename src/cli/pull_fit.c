@@ -13,6 +13,7 @@
 
 #define GGUF_FIRST  ((uint64_t)1 << 20)   // bytes of a header that are asked for at first
 #define HEADER_MAX  ((uint64_t)128 << 20) // and at most
+#define SMALL_MAX   ((uint64_t)1 << 20)   // bytes of a tensor
 #define TENSORS_MAX ((uint64_t)100 << 20) // of the header of safetensors
 #define CONTEXT_MIN 4096
 #define CONTEXT_MAX ((uint64_t)1 << 30)
@@ -62,14 +63,19 @@ static int add_part(struct sketch *s, const char *url, struct os_part *to, struc
 }
 
 // Whether all of a GGUF file's header is there. What is missing is zero, so that either it cannot
-// be read or it says that the tensors begin later.
-static bool has_header(const char *path, uint64_t n_bytes)
+// be read or it says that the tensors begin later. *small: the one tensor whose values are a part
+// of the configuration, and are looked at; empty where there is none.
+static bool has_header(const char *path, uint64_t n_bytes, struct range *small)
 {
     struct gguf *g = NULL;
     if (gguf_open(&g, path, NULL)) {
         return false;
     }
     uint64_t first = UINT64_MAX;
+    const struct gguf_tensor *t = gguf_find(g, "rope_freqs.weight");
+    *small = t && t->size <= SMALL_MAX
+                 ? (struct range){.begin = t->offset, .end = t->offset + t->size}
+                 : (struct range){0};
     for (size_t i = 0; i < gguf_n_tensors(g); i++) {
         uint64_t offset = gguf_tensor_at(g, i)->offset;
         first = offset < first ? offset : first;
@@ -82,6 +88,7 @@ static int sketch_gguf(struct sketch *s, const char *url, const char *path, stru
                        uint64_t size, struct carat_error *err)
 {
     uint64_t have = 0;
+    struct range small;
     for (uint64_t want = GGUF_FIRST; have < size && want <= HEADER_MAX; want *= 2) {
         uint64_t end = want < size ? want : size;
         int rc = add_part(s, url, to, (struct range){.begin = have, .end = end}, err);
@@ -89,8 +96,8 @@ static int sketch_gguf(struct sketch *s, const char *url, const char *path, stru
             return rc;
         }
         have = end;
-        if (has_header(path, have)) {
-            return 0;
+        if (has_header(path, have, &small)) {
+            return small.end > small.begin ? add_part(s, url, to, small, err) : 0;
         }
     }
     struct gguf *g = NULL;
