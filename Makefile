@@ -42,8 +42,9 @@ test:
 	@tools/test.sh $(B)
 
 bench: build
-	@$(NINJA) -C $(B) tests/compute/check_kernels
+	@$(NINJA) -C $(B) tests/compute/check_kernels tests/engine/bench_grammar
 	@$(B)/tests/compute/check_kernels --bench
+	@$(B)/tests/engine/bench_grammar demo/carat-demo.gguf
 	@$(B)/carat bench
 
 check-peers: build

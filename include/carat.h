@@ -538,7 +538,8 @@ CARAT_API void carat_session_free(struct carat_session *session);
 /* What an answer may be. Tokens that lead nowhere are never sampled, so an answer that ends by
  * itself is always right: text that fits the schema, expression or choices, and calls whose
  * arguments fit the declared parameters. Thoughts are free. docs/grammars.md lists the keywords and
- * the syntax; what is outside of them is CARAT_E_UNSUPPORTED, naming the place. */
+ * the syntax; what is outside of them is CARAT_E_UNSUPPORTED, naming the place. Only of tools that
+ * do not say "strict" it is passed over. */
 enum carat_tool_choice {
     CARAT_TOOLS_AUTO = 0, /* text or calls; a call that begins is held to the declarations */
     CARAT_TOOLS_NONE,     /* no call begins */

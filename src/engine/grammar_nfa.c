@@ -253,7 +253,9 @@ static int collect_moves(struct subsets *s, struct set set, size_t *n_moves, siz
             s->moves[(*n_moves)++] = edge;
         }
     }
-    qsort(s->cuts, *n_cuts, sizeof(*s->cuts), by_value);
+    if (*n_cuts > 0) {
+        qsort(s->cuts, *n_cuts, sizeof(*s->cuts), by_value);
+    }
     return 0;
 }
 
@@ -419,10 +421,11 @@ int dfa_product(struct dfa *out, const struct dfa *a, const struct dfa *b, bool 
         const struct pair pair = p.pairs[i];
         const struct dfa_state *x = &a->states[pair.a];
         const struct dfa_state *y = pair.b == NO_STATE ? NULL : &b->states[pair.b];
+        const size_t n_others = y ? y->n_edges : 0;
+        const struct dfa_edge *others = n_others > 0 ? b->edges + y->edge : NULL;
         const size_t first = p.dfa.n_edges;
         for (size_t k = 0; k < x->n_edges && rc == 0; k++) {
-            rc = pair_edge(&p, a->edges[x->edge + k], y ? b->edges + y->edge : NULL,
-                           y ? y->n_edges : 0, first);
+            rc = pair_edge(&p, a->edges[x->edge + k], others, n_others, first);
         }
         p.dfa.states[i].edge = (uint32_t)first;
         p.dfa.states[i].n_edges = (uint32_t)(p.dfa.n_edges - first);

@@ -68,22 +68,27 @@ static bool read_digits(struct slice text, char *digits, size_t *n, long *point,
     return true;
 }
 
-static bool read_decimal(struct decimal *out, struct slice text)
+enum reading { READ_RIGHT, READ_HUGE, READ_FINE };
+
+static enum reading read_decimal(struct decimal *out, struct slice text)
 {
     char digits[2 * DIGITS_MAX];
     size_t n = 0;
     long point = 0;
     *out = (struct decimal){0};
     if (!read_digits(text, digits, &n, &point, &out->is_negative)) {
-        return false;
+        return READ_FINE;
     }
     if (n == 0) {
         out->is_negative = false;
         out->whole[0] = '0';
-        return true;
+        return READ_RIGHT;
     }
-    if (point > DIGITS_MAX || (long)n - point > DIGITS_MAX) {
-        return false;
+    if (point > DIGITS_MAX) {
+        return READ_HUGE;
+    }
+    if ((long)n - point > DIGITS_MAX) {
+        return READ_FINE;
     }
     size_t n_whole = 0;
     size_t n_fraction = 0;
@@ -96,7 +101,7 @@ static bool read_decimal(struct decimal *out, struct slice text)
     for (long i = point; i < (long)n; i++) {
         out->fraction[n_fraction++] = i < 0 ? '0' : digits[i];
     }
-    return true;
+    return READ_RIGHT;
 }
 
 // ------------------------------------------------------------------------------ comparing
@@ -295,7 +300,11 @@ static int narrow_to_bound(struct dfa *texts, const struct number_bounds *b, boo
     if (text.size == 0) {
         return 0;
     }
-    if (!read_decimal(&d, text)) {
+    const enum reading reading = read_decimal(&d, text);
+    if (reading == READ_HUGE && d.is_negative == is_min) {
+        return 0; // no number has so many digits
+    }
+    if (reading != READ_RIGHT) {
         return fail(err, CARAT_E_UNSUPPORTED,
                     "%s: %s: expected at most 20 digits before and behind the point, found %.*s",
                     where, is_min ? "minimum" : "maximum", (int)text.size, text.data);
@@ -322,7 +331,7 @@ static int narrow_to_multiple(struct dfa *texts, struct slice text, const char *
     if (text.size == 0) {
         return 0;
     }
-    if (!read_decimal(&d, text) || d.is_negative || !read_multiple(&x, &d)) {
+    if (read_decimal(&d, text) != READ_RIGHT || d.is_negative || !read_multiple(&x, &d)) {
         return fail(err, CARAT_E_UNSUPPORTED,
                     "%s: multipleOf: expected a positive number of few digits, found %.*s", where,
                     (int)text.size, text.data);

@@ -603,7 +603,7 @@ int regex_compile(struct dfa *out, struct slice text, bool is_search, const char
     if (!r) {
         return CARAT_E_MEMORY;
     }
-    *r = (struct regex){.text = text, .where = where, .err = err};
+    *r = (struct regex){.text = text.data ? text : slice_of(""), .where = where, .err = err};
     struct dfa dfa = {0};
     uint32_t root = 0;
     int rc = take_choice(r, &root);

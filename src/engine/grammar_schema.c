@@ -53,10 +53,11 @@ int schema_refuse(struct schema *s, enum carat_status status, const char *path, 
     return fail(s->err, status, "%s: %s: %s", s->options.name, path ? path : "", what);
 }
 
+// Limits hold for everybody; what else is wrong is passed over where that was asked for.
 static void refuse(struct schema *s, struct drawing *d, enum carat_status status, const char *path,
                    const char *what)
 {
-    if (d->nfa.rc == 0) {
+    if (d->nfa.rc == 0 && (status == CARAT_E_FULL || !s->options.is_lenient)) {
         d->nfa.rc = schema_refuse(s, status, path, what);
     }
 }
@@ -246,7 +247,7 @@ static bool open_part(struct schema *s, struct drawing *d, struct combination *c
     const enum json_kind kind = json_kind(part.value);
     if (kind != JSON_BOOL && kind != JSON_OBJECT) {
         refuse(s, d, CARAT_E_FORMAT, part.path, "expected a schema: an object, true or false");
-        return false;
+        return s->options.is_lenient;
     }
     if (kind == JSON_BOOL && !json_bool(part.value)) {
         return false;
@@ -266,15 +267,14 @@ static bool open_part(struct schema *s, struct drawing *d, struct combination *c
     if (ref) {
         const struct slice text = json_string(ref);
         const struct json_value *target = resolve(s, text);
-        if (!target) {
+        if (target) {
+            const char *path = arena_strndup(&s->arena, text.data, text.size, s->err);
+            parts_add(s, d, &c->todo, (struct part){.value = target, .path = path});
+        } else {
             refuse(s, d, CARAT_E_UNSUPPORTED, schema_path(s, part.path, "$ref", text),
                    "expected a reference inside this schema, such as #/$defs/name, to something "
                    "that is there");
-            return false;
         }
-        parts_add(s, d, &c->todo,
-                  (struct part){.value = target,
-                                .path = arena_strndup(&s->arena, text.data, text.size, s->err)});
     }
     add_list(s, d, &c->todo, json_get(part.value, "allOf"), part.path, "allOf");
     static const char *const keys[] = {"anyOf", "oneOf"};
@@ -295,6 +295,9 @@ static void draw_fitting(struct schema *s, struct drawing *d, const struct parts
                          unsigned types, uint32_t from, uint32_t to)
 {
     types &= schema_types(s, d, parts);
+    if (d->nfa.rc) { // the first failure is the one that is told
+        return;
+    }
     if (schema_has_literals(parts)) {
         schema_literals(s, d, parts, types, from, to);
         return;
@@ -309,13 +312,13 @@ static void draw_fitting(struct schema *s, struct drawing *d, const struct parts
     if (types & TYPE_INTEGER) {
         schema_number(s, d, parts, !(types & TYPE_FRACTION), from, to);
     }
-    if (types & TYPE_STRING) {
+    if ((types & TYPE_STRING) && d->nfa.rc == 0) {
         schema_string(s, d, parts, from, to);
     }
-    if (types & TYPE_ARRAY) {
+    if ((types & TYPE_ARRAY) && d->nfa.rc == 0) {
         schema_array(s, d, parts, from, to);
     }
-    if (types & TYPE_OBJECT) {
+    if ((types & TYPE_OBJECT) && d->nfa.rc == 0) {
         schema_object(s, d, parts, from, to);
     }
 }

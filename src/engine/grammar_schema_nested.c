@@ -11,7 +11,7 @@
 static void refuse(struct schema *s, struct drawing *d, enum carat_status status, struct part part,
                    const char *key, const char *what)
 {
-    if (d->nfa.rc == 0) {
+    if (d->nfa.rc == 0 && (status == CARAT_E_FULL || !s->options.is_lenient)) {
         d->nfa.rc =
             schema_refuse(s, status, schema_path(s, part.path, key, (struct slice){0}), what);
     }
@@ -79,6 +79,9 @@ static struct array_bounds array_bounds(struct schema *s, struct drawing *d,
         }
         const bool is_large = b.min > SCHEMA_ITEMS_MAX || b.n_first > SCHEMA_ITEMS_MAX ||
                               (b.max != COUNT_UNLIMITED && b.max > SCHEMA_ITEMS_MAX);
+        if (is_large && s->options.is_lenient) { // then they are not counted
+            return (struct array_bounds){.max = COUNT_UNLIMITED};
+        }
         if (is_large) {
             refuse(s, d, CARAT_E_FULL, part, "items", "more than 4096 items to count");
         }
@@ -258,15 +261,19 @@ static void collect_patterns(struct schema *s, struct drawing *d, struct object 
         const struct json_value *list = json_get(part.value, "patternProperties");
         for (struct json_iter it = json_iter(list); d->nfa.rc == 0 && json_next(&it);) {
             if (o->n_patterns == SCHEMA_PATTERNS_MAX || it.key.size > REGEX_SIZE_MAX) {
-                refuse(s, d, CARAT_E_FULL, part, "patternProperties",
+                refuse(s, d, CARAT_E_UNSUPPORTED, part, "patternProperties",
                        "more than 4 patterns, or one of more than 4096 bytes");
                 return;
             }
             const char *path = schema_path(s, part.path, "patternProperties", it.key);
             struct pattern *p = &o->patterns[o->n_patterns];
             *p = (struct pattern){.schema = {.value = it.value, .path = path}, .i_part = i};
-            d->nfa.rc = path ? regex_compile(&p->keys, it.key, true, path, s->err) : CARAT_E_MEMORY;
-            if (d->nfa.rc == 0) {
+            const int rc =
+                path ? regex_compile(&p->keys, it.key, true, path, s->err) : CARAT_E_MEMORY;
+            if (rc == CARAT_E_MEMORY || !s->options.is_lenient) {
+                d->nfa.rc = rc;
+            }
+            if (rc == 0) {
                 o->n_patterns++;
             }
         }

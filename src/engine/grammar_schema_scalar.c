@@ -11,12 +11,13 @@
 #include "engine/grammar_schema_parts.h"
 #include "engine/grammar_text.h"
 
-#define LITERAL_DEPTH_MAX 32u
+#define LITERAL_DEPTH_MAX  32u
+#define BOUNDED_STATES_MAX 8192u // of a string that has a pattern and a length
 
 static void refuse(struct schema *s, struct drawing *d, enum carat_status status, struct part part,
                    const char *key, const char *what)
 {
-    if (d->nfa.rc == 0) {
+    if (d->nfa.rc == 0 && (status == CARAT_E_FULL || !s->options.is_lenient)) {
         d->nfa.rc =
             schema_refuse(s, status, schema_path(s, part.path, key, (struct slice){0}), what);
     }
@@ -59,11 +60,11 @@ static unsigned types_of(struct schema *s, struct drawing *d, struct part part)
             if (!one) {
                 refuse(s, d, CARAT_E_FORMAT, part, "type", "expected names of JSON types");
             }
-            types |= one;
+            types |= one ? one : TYPE_ANY;
         }
     } else {
         types = type_named(json_string(type));
-        if (!types && !s->options.is_lenient) {
+        if (!types) {
             refuse(s, d, CARAT_E_FORMAT, part, "type", "expected the name of a JSON type");
         }
         types = types ? types : TYPE_ANY;
@@ -185,6 +186,9 @@ static int narrow_to_part(struct schema *s, struct dfa *texts, struct part part)
         if (!where) {
             return CARAT_E_MEMORY;
         }
+        if (json_kind(pattern) != JSON_STRING) {
+            return schema_refuse(s, CARAT_E_FORMAT, where, "expected a string");
+        }
         if (text.size > REGEX_SIZE_MAX) {
             return schema_refuse(s, CARAT_E_FULL, where, "more than 4096 bytes");
         }
@@ -220,10 +224,13 @@ static int string_texts(struct schema *s, struct drawing *d, const struct parts 
         if (schema_count(s, d, parts->items[i], "maxLength", &length) && length < *max) {
             *max = length;
         }
-        rc = narrow_to_part(s, texts, parts->items[i]);
+        rc = d->nfa.rc ? d->nfa.rc : narrow_to_part(s, texts, parts->items[i]);
     }
     if (rc == 0 && texts->n_states > 0 && (*min > 0 || *max != COUNT_UNLIMITED)) {
         struct dfa bounded = {0};
+        // Every length has states of its own: where that would be too many, fewer lengths do.
+        const uint32_t most = BOUNDED_STATES_MAX / (uint32_t)texts->n_states;
+        *max = *max != COUNT_UNLIMITED && *max > most ? (*min > most ? *min : most) : *max;
         rc = text_bounded(&bounded, texts, *min, *max, s->err);
         if (rc == 0) {
             dfa_release(texts);
@@ -241,6 +248,10 @@ void schema_string(struct schema *s, struct drawing *d, const struct parts *part
     uint32_t min = 0;
     uint32_t max = 0;
     int rc = string_texts(s, d, parts, &texts, &min, &max);
+    if (rc == CARAT_E_FULL && s->options.is_lenient) { // then only its length counts
+        dfa_release(&texts);
+        rc = 0;
+    }
     if (rc == 0 && texts.n_states > 0 && is_call) {
         struct dfa unmarked = {0};
         rc = text_unmarked(&unmarked, &texts, s->err);
@@ -344,19 +355,27 @@ static int bounded_texts(struct schema *s, struct drawing *d, const struct numbe
     return rc ? fail(s->err, rc, "%s: %s", s->options.name, why.text) : 0;
 }
 
+static void draw_number(struct drawing *d, bool is_integer, uint32_t from, uint32_t to)
+{
+    const struct call_letter call = {.rule = is_integer ? RULE_INTEGER : RULE_NUMBER,
+                                     .max = COUNT_UNLIMITED};
+    draw_call(&d->nfa, &d->letters, from, call, to);
+}
+
 void schema_number(struct schema *s, struct drawing *d, const struct parts *parts, bool is_integer,
                    uint32_t from, uint32_t to)
 {
     const struct number_bounds b = number_bounds(s, d, parts, is_integer);
     if (!is_bounded(&b)) {
-        const struct call_letter call = {.rule = is_integer ? RULE_INTEGER : RULE_NUMBER,
-                                         .max = COUNT_UNLIMITED};
-        draw_call(&d->nfa, &d->letters, from, call, to);
+        draw_number(d, is_integer, from, to);
         return;
     }
     struct dfa texts = {0};
     d->nfa.rc = bounded_texts(s, d, &b, parts, &texts);
-    if (d->nfa.rc == 0) {
+    if (d->nfa.rc == CARAT_E_UNSUPPORTED && s->options.is_lenient) {
+        d->nfa.rc = 0;
+        draw_number(d, is_integer, from, to);
+    } else if (d->nfa.rc == 0) {
         draw_texts(&d->nfa, &d->letters, &texts, TEXT_BARE, from, to);
     }
     dfa_release(&texts);

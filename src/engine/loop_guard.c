@@ -30,15 +30,23 @@ int carat_loop_guard_new(struct carat_loop_guard **out, struct carat_error *err)
     return 0;
 }
 
+static bool has_loop(const struct carat_loop_guard *g)
+{
+    for (uint32_t i = 0; i < PERIOD_MAX; i++) {
+        if (g->repeated[i] >= REPEATED_MIN && g->repeated[i] >= REPEATS_MIN * (i + 1)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool carat_loop_guard_feed(struct carat_loop_guard *g, carat_token token)
 {
-    bool is_loop = false;
+    uint32_t most = 0;
     const carat_token *before = g->recent + g->at;
     for (uint32_t i = 0; i < PERIOD_MAX; i++) {
-        const uint32_t enough =
-            REPEATS_MIN * (i + 1) > REPEATED_MIN ? REPEATS_MIN * (i + 1) : REPEATED_MIN;
         const uint32_t n = before[i] == token ? g->repeated[i] + 1 : 0;
-        is_loop |= n >= enough;
+        most = n > most ? n : most;
         g->repeated[i] = n;
     }
     if (g->at == 0) {
@@ -48,7 +56,7 @@ bool carat_loop_guard_feed(struct carat_loop_guard *g, carat_token token)
         g->at = 3 * PERIOD_MAX;
     }
     g->recent[--g->at] = token;
-    return is_loop;
+    return most >= REPEATED_MIN && has_loop(g);
 }
 
 void carat_loop_guard_free(struct carat_loop_guard *g)

@@ -133,6 +133,23 @@ static int bench(const struct carat_engine *engine, const struct job *job)
     return rc;
 }
 
+// Of text that does not repeat itself.
+static void bench_loop_guard(void)
+{
+    struct carat_loop_guard *guard = NULL;
+    const size_t n = 100000;
+    size_t n_loops = 0;
+    if (carat_loop_guard_new(&guard, NULL) == 0) {
+        const double begin = os_seconds();
+        for (size_t i = 0; i < n; i++) {
+            n_loops += carat_loop_guard_feed(guard, (carat_token)(i * i % 7919));
+        }
+        printf("loop guard: %.3f us per token, %zu loops\n",
+               (os_seconds() - begin) / (double)n * 1e6, n_loops);
+    }
+    carat_loop_guard_free(guard);
+}
+
 int main(int argc, char **argv)
 {
     const struct carat_engine_options options = {.model = argc > 1 ? argv[1] : "",
@@ -155,6 +172,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; rc == 0 && i < sizeof(jobs) / sizeof(jobs[0]); i++) {
         rc = bench(engine, &jobs[i]);
     }
+    bench_loop_guard();
     carat_grammar_free(first);
     carat_engine_close(engine);
     return rc != 0;
