@@ -129,7 +129,7 @@ static size_t find_cut(const float *samples, size_t n, size_t start)
         return n;
     }
     size_t best = start + longest - span;
-    double best_energy = INFINITY;
+    double best_energy = HUGE_VAL;
     for (size_t at = start + longest - window; at + span <= start + longest; at += QUIET_FRAME) {
         double e = energy(samples + at, span);
         if (e < best_energy) {

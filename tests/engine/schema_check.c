@@ -59,10 +59,10 @@ static bool fits_number(const struct json_value *schema, const struct json_value
 {
     const double x = json_double(v);
     const double multiple = number(json_get(schema, "multipleOf"), 0);
-    return x >= number(json_get(schema, "minimum"), -INFINITY) &&
-           x <= number(json_get(schema, "maximum"), INFINITY) &&
-           x > number(json_get(schema, "exclusiveMinimum"), -INFINITY) &&
-           x < number(json_get(schema, "exclusiveMaximum"), INFINITY) &&
+    return x >= number(json_get(schema, "minimum"), -HUGE_VAL) &&
+           x <= number(json_get(schema, "maximum"), HUGE_VAL) &&
+           x > number(json_get(schema, "exclusiveMinimum"), -HUGE_VAL) &&
+           x < number(json_get(schema, "exclusiveMaximum"), HUGE_VAL) &&
            (multiple == 0 || fmod(x, multiple) == 0);
 }
 
@@ -74,7 +74,7 @@ static bool fits_string(const struct json_value *schema, const struct json_value
         n += ((uint8_t)text.data[i] & 0xC0) != 0x80;
     }
     return n >= number(json_get(schema, "minLength"), 0) &&
-           n <= number(json_get(schema, "maxLength"), INFINITY);
+           n <= number(json_get(schema, "maxLength"), HUGE_VAL);
 }
 
 static bool fits_array(const struct json_value *root, const struct json_value *schema,
@@ -84,7 +84,7 @@ static bool fits_array(const struct json_value *root, const struct json_value *s
     struct json_iter first = json_iter(json_get(schema, "prefixItems"));
     const double n = (double)json_count(v);
     if (n < number(json_get(schema, "minItems"), 0) ||
-        n > number(json_get(schema, "maxItems"), INFINITY)) {
+        n > number(json_get(schema, "maxItems"), HUGE_VAL)) {
         return false;
     }
     for (struct json_iter it = json_iter(v); json_next(&it);) {
