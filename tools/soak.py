@@ -27,7 +27,7 @@ import workload  # noqa: E402
 READY_S = 120
 REQUEST_S = 120  # a request that takes longer is stuck
 MEMORY_GROWTH = 0.01
-WARM_UP = 0.4    # of the long life
+WARM_UP = 0.5    # of the long life: tables that are bounded have filled up
 LOOKS = 20       # at its memory
 
 

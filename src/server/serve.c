@@ -15,8 +15,8 @@
 #include "server/recall.h"
 #include "server/stored.h"
 
-#define RECALL_CALLS_MAX 10000
-#define RECALL_BYTES_MAX ((size_t)64 << 20)
+#define RECALL_CALLS_MAX 2048
+#define RECALL_BYTES_MAX ((size_t)16 << 20)
 #define STORED_MAX       1000
 #define STORED_BYTES_MAX ((size_t)64 << 20)
 #define FILES_SPARE      64   // for all that is no connection
