@@ -31,8 +31,8 @@ struct os_reader {
     char *path;
     int fd;              // of a file
     const uint8_t *data; // or bytes of the caller's
-    uint64_t size; // bytes of the whole file
-    uint64_t at;   // bytes read
+    uint64_t size;       // bytes of the whole file
+    uint64_t at;         // bytes read
 };
 int os_reader_open(struct os_reader *out, const char *path, struct carat_error *err);
 // The same over bytes that outlive the reader (for tests and fuzzing).
