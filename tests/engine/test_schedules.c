@@ -319,7 +319,7 @@ struct walker {
     bool must_sync; // it was stopped
     size_t reports_left;
     size_t n_rows; // looked at
-    char fault[200];
+    char fault[300];
 };
 
 static void note(struct walker *w, const char *what, size_t position)
