@@ -25,21 +25,21 @@ def find(folder, name):
 
 
 def check_header(header, scratch, compilers):
-    """The header needs nothing before it, in either language."""
+    """A header needs nothing before it, in either language."""
     for language, compiler, standard in compilers:
         if not shutil.which(compiler[0]):
             print(f"header as {language}: skipped, no {compiler[0]}")
             continue
         source = os.path.join(scratch, "alone." + ("cc" if language == "C++" else "c"))
         with open(source, "w", encoding="utf-8") as f:
-            f.write('#include "carat.h"\nint main(void) { return carat_version() == 0; }\n')
+            f.write(f'#include "{os.path.basename(header)}"\nint main(void) {{ return carat_version() == 0; }}\n')
         run(compiler + [standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I", os.path.dirname(header),
                         "-c", source, "-o", source + ".o"])
-        print(f"header as {language}: compiles alone")
+        print(f"{os.path.basename(header)} as {language}: compiles alone")
 
 
-def check_symbols(library, header):
-    """The shared library exports what the header declares, and nothing else."""
+def check_symbols(library, headers):
+    """The shared library exports what the headers declare, and nothing else."""
     if sys.platform == "darwin":
         lines = run(["nm", "-gU", library]).splitlines()
         names = {line.split()[-1].lstrip("_") for line in lines if line.strip()}
@@ -49,12 +49,14 @@ def check_symbols(library, header):
     strangers = sorted(n for n in names if not n.startswith("carat_"))
     if strangers:
         sys.exit(f"{library} exports names that are not carat_*: {' '.join(strangers)}")
-    with open(header, encoding="utf-8") as f:
-        text = f.read()
+    text = ""
+    for header in headers:
+        with open(header, encoding="utf-8") as f:
+            text += f.read()
     undeclared = sorted(n for n in names if n + "(" not in text)
     if undeclared:
-        sys.exit(f"{library} exports what carat.h does not declare: {' '.join(undeclared)}")
-    print(f"{len(names)} symbols exported, all declared in carat.h")
+        sys.exit(f"{library} exports what no header declares: {' '.join(undeclared)}")
+    print(f"{len(names)} symbols exported, all declared in its headers")
 
 
 def build_examples(args, root, scratch, is_static):
@@ -103,10 +105,11 @@ def main():
     with tempfile.TemporaryDirectory(prefix="carat-install-") as scratch:
         root = os.path.join(scratch, "root")
         run(args.meson.split() + ["install", "-C", args.build, "--no-rebuild", "--destdir", root])
-        header = find(root, "carat.h")
-        check_header(header, scratch, [("C", args.cc.split(), "-std=c11"), ("C++", ["c++"], "-std=c++11")])
+        headers = [find(root, name) for name in ("carat.h", "carat_jobs.h")]
+        for header in headers:
+            check_header(header, scratch, [("C", args.cc.split(), "-std=c11"), ("C++", ["c++"], "-std=c++11")])
         if not args.cc_arg: # a sanitizer exports its own
-            check_symbols(find(root, "libcarat.dylib" if sys.platform == "darwin" else "libcarat.so"), header)
+            check_symbols(find(root, "libcarat.dylib" if sys.platform == "darwin" else "libcarat.so"), headers)
         programs = build_examples(args, root, scratch, False) + build_examples(args, root, scratch, True)
         model = os.path.join(args.source, "demo", "carat-demo.gguf")
         if os.path.exists(model):

@@ -442,7 +442,10 @@ class Ends(ServeTest):
         thread.join(PATIENCE)
 
     def test_without_keys_in_a_file_hangup_ends_it(self):
+        # Under nohup the tests themselves ignore it, and what they start inherits that.
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
         server = Server()
+        signal.signal(signal.SIGHUP, before)
         server.process.send_signal(signal.SIGHUP)
         self.assertEqual(server.wait(), -signal.SIGHUP)
         server.process = None
