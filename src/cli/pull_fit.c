@@ -175,7 +175,7 @@ static int sketch_all(struct sketch *s, const struct plan *plan, struct fit *out
             buf_addf(&projector, "%s/%s", s->folder.data, f->name);
         }
     }
-    buf_addf(&path, "%s/%s", s->folder.data, plan->model);
+    buf_addf(&path, "%s%s%s", s->folder.data, plan->model[0] ? "/" : "", plan->model);
     rc = rc ? rc : buf_status(&path, err);
     rc = rc ? rc : buf_status(&projector, err);
     if (rc == 0) {

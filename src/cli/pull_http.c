@@ -81,10 +81,11 @@ static bool find_origin(struct buf *out, const char *url, bool *is_safe)
                  curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
                  curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK;
     if (is_ok) {
-        is_ok = strcmp(scheme, "https") == 0 || strcmp(scheme, "http") == 0;
+        bool is_https = strcmp(scheme, "https") == 0;
+        is_ok = is_https || strcmp(scheme, "http") == 0;
         bool is_here = strcmp(host, "localhost") == 0 || strcmp(host, "127.0.0.1") == 0 ||
                        strcmp(host, "[::1]") == 0;
-        *is_safe = scheme[4] == 's' || is_here;
+        *is_safe = is_https || is_here;
         buf_addf(out, "%s://", scheme);
         for (const char *c = host; *c; c++) {
             buf_addc(out, *c >= 'A' && *c <= 'Z' ? (char)(*c - 'A' + 'a') : *c);

@@ -175,7 +175,8 @@ static bool read_manifest(struct store_model *out, const struct json_value *root
                  (model.size == 0 || is_file_name(model)) &&
                  read_files(&m, json_get(root, "files"), arena);
     buf_addf(&name, "%s:%s", repo, type);
-    buf_addf(&path, "%s/%.*s", folder, (int)model.size, model.size ? model.data : "");
+    buf_addf(&path, "%s%s%.*s", folder, model.size ? "/" : "", (int)model.size,
+             model.size ? model.data : "");
     if (is_ok && !name.has_failed && !path.has_failed) {
         m.name = keep(arena, slice_of(name.data), NULL);
         m.path = keep(arena, slice_of(path.data), NULL);
@@ -440,7 +441,7 @@ int store_commit(const struct store *s, const struct store_model *model, struct 
         remove_folder(fresh.data, 1);
     }
     if (rc == 0) {
-        buf_addf(path, "%s/%s", folder.data, model->model);
+        buf_addf(path, "%s%s%s", folder.data, model->model[0] ? "/" : "", model->model);
         rc = buf_status(path, err);
     }
     buf_release(&folder);

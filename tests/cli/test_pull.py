@@ -148,6 +148,7 @@ class Getting(PullTest):
         result = self.pull("some/Model")
         folder = result.out.strip()
         self.assertEqual(result.code, 0, result.err)
+        self.assertEqual(folder, os.path.join(self.store, "models", "some", "Model", "safetensors"))
         found = sorted(os.path.relpath(os.path.join(f, n), folder) for f, _, ns in os.walk(folder) for n in ns)
         left_out = {"README.md", "onnx/model.onnx", "consolidated.safetensors"}
         self.assertEqual(set(found), (set(self.hub.repos["some/Model"]) - left_out) | {"carat.json"})
@@ -274,7 +275,8 @@ class Trouble(PullTest):
         self.assertRegex(result.err, r"\[[\d.]+ .B of 7.98 MB are kept: the same command goes on")
         self.hub.quirks.drop_after = self.hub.quirks.rate = None
         self.assert_pulled(self.pull(NAME))
-        self.assertLess(self.hub.sent, len(MODEL) + len(PROJECTOR) + 100000)
+        # What a cut connection still held was sent twice.
+        self.assertLess(self.hub.sent, 1.05 * (len(MODEL) + len(PROJECTOR)))
 
     def test_interrupt_keeps_what_came(self):
         self.hub.quirks.rate = 1000000
