@@ -83,18 +83,21 @@ void pack_half_nan(uint8_t bytes[2])
 
 void pack_iq4_init(struct pack_iq4 *table)
 {
-    size_t at = 0;
+    int at = 0;
     for (int k = 0; k < 16; k++) {
         int end = k < 15 ? quant_iq4_levels[k] + quant_iq4_levels[k + 1] + 256 : 512;
-        memset(table->code + at, k, (size_t)end - at);
-        at = (size_t)end;
+        for (; at < end; at++) {
+            table->level[at] = (float)quant_iq4_levels[k];
+            table->code[at] = (uint8_t)k;
+        }
     }
 }
 
-// The numbers of pack_iq4.code for y.
-static inline float iq4_place(float y)
+// Where pack_iq4 has y, less 256. Codes carry their bounds, as whole numbers do: with constants
+// compilers would branch instead.
+static inline float iq4_place(float y, float low, float high)
 {
-    return pack_round(pack_clamp(2 * y - 0.5f, -256, 255));
+    return pack_round(2 * pack_clamp(y, low, high) - 0.5f);
 }
 
 static float inverse_of(float scale)
@@ -127,22 +130,26 @@ static void sum_scales(struct sums *restrict s, const float inverse[restrict PAC
 }
 
 static void iq4_levels(float q[restrict PACK_LANES], const float y[restrict PACK_LANES],
-                       const struct pack_iq4 *table)
+                       const struct pack_codes *codes)
 {
-    static const float levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                     1,    13,   25,  38,  53,  69,  89,  113};
-    int place[PACK_LANES];
+    float low = codes->low, high = codes->high;
+    // Three loops, because the first two become vectors.
+    float place[PACK_LANES];
+    int index[PACK_LANES];
     for (size_t k = 0; k < PACK_LANES; k++) {
-        place[k] = (int)iq4_place(y[k]) + 256;
+        place[k] = iq4_place(y[k], low, high);
     }
     for (size_t k = 0; k < PACK_LANES; k++) {
-        q[k] = levels[table->code[place[k]]];
+        index[k] = (int)place[k] + 256;
+    }
+    for (size_t k = 0; k < PACK_LANES; k++) {
+        q[k] = codes->iq4->level[index[k]];
     }
 }
 
 static void sum_scales_iq4(struct sums *restrict s, const float inverse[restrict PACK_LANES],
                            const float *restrict x, const float *restrict w, size_t n,
-                           const struct pack_iq4 *table)
+                           const struct pack_codes *codes)
 {
     float qq[PACK_LANES] = {0}, xq[PACK_LANES] = {0};
     for (size_t i = 0; i < n; i++) {
@@ -150,7 +157,7 @@ static void sum_scales_iq4(struct sums *restrict s, const float inverse[restrict
         for (size_t k = 0; k < PACK_LANES; k++) {
             y[k] = x[i] * inverse[k];
         }
-        iq4_levels(q, y, table);
+        iq4_levels(q, y, codes);
         for (size_t k = 0; k < PACK_LANES; k++) {
             float wq = w[i] * q[k];
             qq[k] += wq * q[k];
@@ -189,7 +196,7 @@ float pack_fit_scale(const float *x, const float *w, size_t n, const struct pack
     struct sums s;
     for (int step = 0; step <= n_steps; step++) {
         if (codes->iq4) {
-            sum_scales_iq4(&s, inverse, x, w, n, codes->iq4);
+            sum_scales_iq4(&s, inverse, x, w, n, codes);
         } else {
             sum_scales(&s, inverse, x, w, n, codes->low, codes->high);
         }
@@ -317,7 +324,7 @@ struct pack_line pack_fit_line(const float *x, const float *w, size_t n, float h
 
 static void errors_iq4(float errors[restrict PACK_LANES], const float scales[restrict PACK_LANES],
                        const float inverse[restrict PACK_LANES], const float *restrict x,
-                       const float *restrict w, size_t n, const struct pack_iq4 *table)
+                       const float *restrict w, size_t n, const struct pack_codes *codes)
 {
     float sums[PACK_LANES] = {0};
     for (size_t i = 0; i < n; i++) {
@@ -325,7 +332,7 @@ static void errors_iq4(float errors[restrict PACK_LANES], const float scales[res
         for (size_t k = 0; k < PACK_LANES; k++) {
             y[k] = x[i] * inverse[k];
         }
-        iq4_levels(q, y, table);
+        iq4_levels(q, y, codes);
         for (size_t k = 0; k < PACK_LANES; k++) {
             float error = x[i] - scales[k] * q[k];
             sums[k] += w[i] * (error * error);
@@ -360,7 +367,7 @@ void pack_errors(float errors[restrict PACK_LANES], const struct pack_line lines
         mins[k] = lines[k].min;
     }
     if (codes->iq4) {
-        errors_iq4(errors, scales, inverse, x, w, n, codes->iq4);
+        errors_iq4(errors, scales, inverse, x, w, n, codes);
     } else {
         errors_line(errors, scales, inverse, mins, x, w, n, codes->low, codes->high);
     }
@@ -373,7 +380,7 @@ void pack_codes_of(uint8_t *out, const float *x, size_t n, struct pack_line line
     for (size_t i = 0; i < n; i++) {
         float y = (x[i] - line.min) * inverse;
         if (codes->iq4) {
-            out[i] = codes->iq4->code[(int)iq4_place(y) + 256];
+            out[i] = codes->iq4->code[(int)iq4_place(y, codes->low, codes->high) + 256];
         } else {
             out[i] =
                 (uint8_t)(int)(pack_round(pack_clamp(y, codes->low, codes->high)) - codes->low);

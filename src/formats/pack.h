@@ -26,9 +26,10 @@ struct pack_codes {
     const struct pack_iq4 *iq4;
 };
 
-// The code of the level nearest to y, at floor(2 y) + 256: between two levels the border is a
+// The level nearest to y and its code, at floor(2 y) + 256: between two levels the border is a
 // multiple of 1/2.
 struct pack_iq4 {
+    float level[512];
     uint8_t code[512];
 };
 void pack_iq4_init(struct pack_iq4 *table);
