@@ -26,6 +26,7 @@ import workload  # noqa: E402
 
 READY_S = 120
 REQUEST_S = 120  # a request that takes longer is stuck
+STANDSTILL_S = 5
 MEMORY_GROWTH = 0.01
 WARM_UP = 0.5    # of the long life: tables that are bounded have filled up
 LOOKS = 20       # at its memory
@@ -168,11 +169,24 @@ class Soak:
         self.life = None
         self.n_lives = 0   # begun; a request that saw two was cut
         self.is_over = False
+        self.stood_still = 0.0 # when the machine did so last
         self.may_ask = threading.Event()
         self.may_ask.set()
 
     def args(self, *more):
         return [self.options.carat, "serve", self.options.model, "--quiet", *more]
+
+    def watch_clock(self):
+        """A machine that sleeps, or a debugger, stops everybody: then requests run out of time."""
+        before = time.monotonic()
+        while not self.is_over:
+            time.sleep(0.2)
+            now = time.monotonic()
+            if now - before > STANDSTILL_S:
+                with self.lock:
+                    self.stood_still = now
+                    self.counts["standstills of the whole machine"] += 1
+            before = now
 
     def violation(self, text):
         with self.lock:
@@ -205,7 +219,7 @@ class Soak:
                 self.refused(ask, life, refused)
                 time.sleep(0.05)
             except workload.Broken as broken:
-                self.broken(ask, life, number_before, broken)
+                self.broken(ask, life, number_before, begin, broken)
                 time.sleep(0.05)
             else:
                 self.whole(ask, found, time.monotonic() - begin)
@@ -227,12 +241,16 @@ class Soak:
         else:
             self.violation(f"{ask}: {refused}")
 
-    def broken(self, ask, life, number_before, broken):
+    def broken(self, ask, life, number_before, begin, broken):
         """A connection may break when the server was killed, and not be taken while it is away."""
+        time.sleep(0.5) # the clock is looked at first
         with self.lock:
             was_cut = life.is_ending or self.n_lives != number_before
+            stood_still = self.stood_still >= begin
         if was_cut:
             self.counts["cut by an end of the server"] += 1
+        elif stood_still:
+            self.counts["out of time, the machine stood still"] += 1
         else:
             self.violation(f"{ask}: {broken}")
 
@@ -321,7 +339,7 @@ class Soak:
         self.start()
         begin = time.monotonic()
         clients = [threading.Thread(target=self.client, args=(i,), daemon=True) for i in range(o.clients)]
-        for c in clients:
+        for c in [threading.Thread(target=self.watch_clock, daemon=True), *clients]:
             c.start()
         self.hard_half(o.seconds / 2)
         self.long_half(o.seconds / 2)
