@@ -198,7 +198,9 @@ static int read_local(struct call *call, struct slice url, struct buf *out, stru
     } else {
         percent_decode(&path, name);
     }
-    int rc = buf_status(&path, err);
+    int rc = path.is_full ? fail(err, CARAT_E_ARGUMENT,
+                                 "expected the path of a file, found %zu bytes", url.size)
+                          : buf_status(&path, err);
     if (rc == 0 && (name.size == 0 || memchr(path.data, '\0', path.size))) {
         rc = fail(err, CARAT_E_ARGUMENT, "expected the path of a file");
     } else if (rc == 0 && os_exists(path.data) && !os_is_file(path.data)) {

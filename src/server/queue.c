@@ -108,7 +108,9 @@ void queue_free(struct queue *q)
     pthread_mutex_lock(&q->lock);
     q->is_draining = q->is_cutting = true;
     pthread_mutex_unlock(&q->lock);
-    workers_free(q->workers);
+    if (q->workers) {
+        workers_stop(q->workers);
+    }
     pthread_mutex_lock(&q->lock);
     q->is_stopping = true;
     pthread_cond_broadcast(&q->changed);
@@ -117,6 +119,7 @@ void queue_free(struct queue *q)
         pthread_join(q->thread, NULL);
     }
     rounds_free(q->rounds);
+    workers_free(q->workers);
     pthread_cond_destroy(&q->changed);
     pthread_mutex_destroy(&q->lock);
     mem_free(q);

@@ -57,6 +57,9 @@ int workers_new(struct workers **out, struct server *server, struct carat_error 
 int workers_give(struct workers *workers, struct work *w, struct carat_error *err); // CARAT_E_FULL
 size_t workers_busy(struct workers *workers);    // calls that wait for one or are with one
 void workers_count_out(struct workers *workers); // one of these is with the queue now
-void workers_free(struct workers *workers);      // refuses what waits; takes NULL
+// Ends the threads and refuses what waits. What is with the queue may still need the workers'
+// tables: free them after it.
+void workers_stop(struct workers *workers);
+void workers_free(struct workers *workers); // takes NULL
 
 #endif

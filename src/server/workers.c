@@ -256,17 +256,14 @@ size_t workers_busy(struct workers *workers)
     return n;
 }
 
-void workers_free(struct workers *workers)
+void workers_stop(struct workers *workers)
 {
-    if (!workers) {
-        return;
-    }
     pthread_mutex_lock(&workers->lock);
     workers->is_stopping = true;
     pthread_cond_broadcast(&workers->changed);
     pthread_mutex_unlock(&workers->lock);
-    for (size_t i = 0; i < workers->n_threads; i++) {
-        pthread_join(workers->threads[i], NULL);
+    for (; workers->n_threads > 0; workers->n_threads--) {
+        pthread_join(workers->threads[workers->n_threads - 1], NULL);
     }
     struct carat_error error;
     fail(&error, CARAT_E_STOPPED, "the server is about to end");
@@ -275,6 +272,14 @@ void workers_free(struct workers *workers)
         workers->first = w->next;
         work_fail(w, 503, &error, 1);
     }
+}
+
+void workers_free(struct workers *workers)
+{
+    if (!workers) {
+        return;
+    }
+    workers_stop(workers);
     compiled_list_free(workers->compiled);
     pthread_cond_destroy(&workers->changed);
     pthread_mutex_destroy(&workers->lock);
