@@ -176,8 +176,8 @@ static int draw(struct carat_grammar *g, const struct carat_grammar_options *o,
     return 0;
 }
 
-int grammar_new(struct carat_grammar **out, struct lexicon *lexicon,
-                const struct carat_grammar_options *options, struct carat_error *err)
+static int grammar_new(struct carat_grammar **out, struct lexicon *lexicon,
+                       const struct carat_grammar_options *options, struct carat_error *err)
 {
     static const struct carat_grammar_options defaults = {0};
     const struct carat_grammar_options *o = options ? options : &defaults;

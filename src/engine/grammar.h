@@ -17,10 +17,6 @@ struct carat_grammar {
     bool has_no_thoughts;
 };
 
-// The same with a lexicon that is ready, which has to live as long.
-int grammar_new(struct carat_grammar **out, struct lexicon *lexicon,
-                const struct carat_grammar_options *options, struct carat_error *err);
-
 struct grammar_run;
 // grammar is borrowed.
 int grammar_run_new(struct grammar_run **out, const struct carat_grammar *grammar,

@@ -491,14 +491,3 @@ bool dfa_matches(const struct dfa *d, struct slice text)
     }
     return d->states[state].is_final;
 }
-
-// All states are reachable as they are made.
-bool dfa_is_empty(const struct dfa *d)
-{
-    for (size_t i = 0; i < d->n_states; i++) {
-        if (d->states[i].is_final) {
-            return false;
-        }
-    }
-    return true;
-}

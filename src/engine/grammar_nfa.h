@@ -63,8 +63,6 @@ int dfa_product(struct dfa *out, const struct dfa *a, const struct dfa *b, bool 
 // Finds the states from which every text of code points is accepted.
 void dfa_mark_free(struct dfa *dfa);
 bool dfa_matches(const struct dfa *dfa, struct slice text); // by code points
-// Whether nothing is accepted.
-bool dfa_is_empty(const struct dfa *dfa);
 void dfa_release(struct dfa *dfa);
 
 #endif

@@ -78,6 +78,14 @@ const char *schema_path(struct schema *s, const char *path, const char *key, str
     return copy;
 }
 
+void schema_wrong(struct schema *s, struct drawing *d, enum carat_status status, struct part part,
+                  const char *key, const char *what)
+{
+    if (d->nfa.rc == 0) {
+        refuse(s, d, status, schema_path(s, part.path, key, (struct slice){0}), what);
+    }
+}
+
 void parts_add(struct schema *s, struct drawing *d, struct parts *parts, struct part part)
 {
     for (size_t i = 0; i < parts->n; i++) {

@@ -8,15 +8,6 @@
 #include "engine/grammar_schema_parts.h"
 #include "engine/grammar_text.h"
 
-static void refuse(struct schema *s, struct drawing *d, enum carat_status status, struct part part,
-                   const char *key, const char *what)
-{
-    if (d->nfa.rc == 0 && (status == CARAT_E_FULL || !s->options.is_lenient)) {
-        d->nfa.rc =
-            schema_refuse(s, status, schema_path(s, part.path, key, (struct slice){0}), what);
-    }
-}
-
 // ------------------------------------------------------------------------------ arrays
 
 // prefixItems; before draft 2020-12 it was called items.
@@ -83,7 +74,7 @@ static struct array_bounds array_bounds(struct schema *s, struct drawing *d,
             return (struct array_bounds){.max = COUNT_UNLIMITED};
         }
         if (is_large) {
-            refuse(s, d, CARAT_E_FULL, part, "items", "more than 4096 items to count");
+            schema_wrong(s, d, CARAT_E_FULL, part, "items", "more than 4096 items to count");
         }
     }
     return b;
@@ -236,7 +227,7 @@ static void collect_names(struct schema *s, struct drawing *d, struct object *o)
         const struct part part = o->parts->items[i];
         const struct json_value *properties = json_get(part.value, "properties");
         if (properties && json_kind(properties) != JSON_OBJECT) {
-            refuse(s, d, CARAT_E_FORMAT, part, "properties", "expected an object");
+            schema_wrong(s, d, CARAT_E_FORMAT, part, "properties", "expected an object");
         }
         for (struct json_iter it = json_iter(properties); d->nfa.rc == 0 && json_next(&it);) {
             add_name(s, d, o, it.key, false);
@@ -261,8 +252,8 @@ static void collect_patterns(struct schema *s, struct drawing *d, struct object 
         const struct json_value *list = json_get(part.value, "patternProperties");
         for (struct json_iter it = json_iter(list); d->nfa.rc == 0 && json_next(&it);) {
             if (o->n_patterns == SCHEMA_PATTERNS_MAX || it.key.size > REGEX_SIZE_MAX) {
-                refuse(s, d, CARAT_E_UNSUPPORTED, part, "patternProperties",
-                       "more than 4 patterns, or one of more than 4096 bytes");
+                schema_wrong(s, d, CARAT_E_UNSUPPORTED, part, "patternProperties",
+                             "more than 4 patterns, or one of more than 4096 bytes");
                 return;
             }
             const char *path = schema_path(s, part.path, "patternProperties", it.key);
@@ -451,17 +442,17 @@ static void check_counts(struct schema *s, struct drawing *d, const struct objec
         const struct part part = o->parts->items[i];
         uint32_t n = 0;
         if (schema_count(s, d, part, "minProperties", &n) && n > n_required) {
-            refuse(s, d, CARAT_E_UNSUPPORTED, part, "minProperties",
-                   "more than there are required ones is not supported");
+            schema_wrong(s, d, CARAT_E_UNSUPPORTED, part, "minProperties",
+                         "more than there are required ones is not supported");
         }
         if (schema_count(s, d, part, "maxProperties", &n) && n < o->n) {
-            refuse(s, d, CARAT_E_UNSUPPORTED, part, "maxProperties",
-                   "fewer than there are properties is not supported");
+            schema_wrong(s, d, CARAT_E_UNSUPPORTED, part, "maxProperties",
+                         "fewer than there are properties is not supported");
         }
         if (json_get(part.value, "maxProperties") && json_get(part.value, "additionalProperties") &&
             json_kind(json_get(part.value, "additionalProperties")) != JSON_BOOL) {
-            refuse(s, d, CARAT_E_UNSUPPORTED, part, "maxProperties",
-                   "beside additional properties it is not supported");
+            schema_wrong(s, d, CARAT_E_UNSUPPORTED, part, "maxProperties",
+                         "beside additional properties it is not supported");
         }
     }
 }

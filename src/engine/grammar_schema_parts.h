@@ -7,6 +7,7 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "engine/grammar_number.h"
 #include "engine/grammar_schema.h"
 
 #define PARTS_MAX 64
@@ -56,6 +57,10 @@ struct drawing {
 };
 
 int schema_refuse(struct schema *s, enum carat_status status, const char *path, const char *what);
+// The same of a keyword, for the rule that is being drawn; the first failure counts. Limits hold
+// for everybody; what else is wrong is passed over where that was asked for.
+void schema_wrong(struct schema *s, struct drawing *d, enum carat_status status, struct part part,
+                  const char *key, const char *what);
 // "path/key", "path/key/name" or NULL when there is no memory.
 const char *schema_path(struct schema *s, const char *path, const char *key, struct slice name);
 void parts_add(struct schema *s, struct drawing *d, struct parts *parts, struct part part);
@@ -68,9 +73,6 @@ void schema_value(struct schema *s, struct drawing *d, const struct parts *parts
 
 // The parts have neither $ref nor allOf, anyOf, oneOf left to choose. grammar_schema_scalar.c:
 unsigned schema_types(struct schema *s, struct drawing *d, const struct parts *parts);
-bool schema_has_literals(const struct parts *parts);
-void schema_literals(struct schema *s, struct drawing *d, const struct parts *parts, unsigned types,
-                     uint32_t from, uint32_t to);
 void schema_string(struct schema *s, struct drawing *d, const struct parts *parts, uint32_t from,
                    uint32_t to);
 void schema_number(struct schema *s, struct drawing *d, const struct parts *parts, bool is_integer,
@@ -78,6 +80,18 @@ void schema_number(struct schema *s, struct drawing *d, const struct parts *part
 // A non-negative integer keyword; false when the part does not have it.
 bool schema_count(struct schema *s, struct drawing *d, struct part part, const char *key,
                   uint32_t *out);
+// What a string must be: *texts stays empty when all that counts is its length.
+int schema_string_texts(struct schema *s, struct drawing *d, const struct parts *parts,
+                        struct dfa *texts, uint32_t *min, uint32_t *max);
+struct number_bounds schema_number_bounds(struct schema *s, struct drawing *d,
+                                          const struct parts *parts, bool is_integer);
+bool schema_is_bounded(const struct number_bounds *bounds);
+int schema_bounded_texts(struct schema *s, struct drawing *d, const struct number_bounds *bounds,
+                         const struct parts *parts, struct dfa *texts);
+// grammar_schema_literal.c:
+bool schema_has_literals(const struct parts *parts);
+void schema_literals(struct schema *s, struct drawing *d, const struct parts *parts, unsigned types,
+                     uint32_t from, uint32_t to);
 // grammar_schema_nested.c:
 void schema_array(struct schema *s, struct drawing *d, const struct parts *parts, uint32_t from,
                   uint32_t to);

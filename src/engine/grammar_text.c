@@ -214,22 +214,6 @@ int text_any(struct dfa *out, struct carat_error *err)
     return rc;
 }
 
-int text_literal(struct dfa *out, struct slice text, struct carat_error *err)
-{
-    struct nfa nfa = {.err = err};
-    const uint32_t start = nfa_state(&nfa);
-    uint32_t at = start;
-    for (size_t i = 0; i < text.size && nfa.rc == 0;) {
-        uint32_t c = 0xFFFD;
-        const int length = utf8_next(text.data + i, text.size - i, &c);
-        const uint32_t next = nfa_state(&nfa);
-        nfa_edge(&nfa, at, c, c, next);
-        at = next;
-        i += length > 0 ? (size_t)length : 1;
-    }
-    return end_dfa(out, &nfa, start, at);
-}
-
 static int product(struct dfa *out, const struct dfa *texts, struct dfa *other, bool is_minus,
                    struct carat_error *err)
 {

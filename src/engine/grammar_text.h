@@ -28,7 +28,5 @@ int text_bounded(struct dfa *out, const struct dfa *texts, uint32_t min, uint32_
                  struct carat_error *err);
 // All texts.
 int text_any(struct dfa *out, struct carat_error *err);
-// This one.
-int text_literal(struct dfa *out, struct slice text, struct carat_error *err);
 
 #endif
