@@ -433,7 +433,9 @@ class Past(BatchTest):
             first.communicate()
 
     def test_full_disk_keeps_whole_lines(self):
-        """Once there is room again, it goes on."""
+        """Once there is room again, it goes on. Answers that are all short: which comes first is open."""
+        self.write([(CHAT, chat(f"What is {i} plus {i}?")) for i in range(16)])
+
         def limit():
             resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
         full = subprocess.run([CARAT, "batch", DEMO, self.path("in.jsonl"), self.path("out.jsonl"), "--quiet"],
