@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * carat: long jobs on model files: shrinking, and the importance of weights. Installed beside
- * carat.h, whose conventions hold here, too. docs/quantize.md explains what is done.
+ * carat: long jobs on model files: shrinking, converting, and the importance of weights. Installed
+ * beside carat.h, whose conventions hold here, too. docs/quantize.md explains what is done.
  */
 #ifndef CARAT_JOBS_H
 #define CARAT_JOBS_H
@@ -120,6 +120,33 @@ struct carat_quantize_type {
     const char *what; /* one line */
 };
 CARAT_API bool carat_quantize_type_at(size_t i, struct carat_quantize_type *out);
+
+/* ---------------------------------------------------------------------------------- converting */
+
+enum carat_convert_type {
+    CARAT_CONVERT_AUTO = 0, /* BF16 for weights that are BF16 or quantized, else as they are */
+    CARAT_CONVERT_BF16,
+    CARAT_CONVERT_F16,
+    CARAT_CONVERT_F32,
+};
+struct carat_convert_options {
+    const char *source;    /* a GGUF file */
+    const char *target;    /* the directory to make, as of a Hugging Face checkpoint */
+    const char *projector; /* a GGUF file with projections to put in as well; NULL: the source's, or
+                              none */
+    enum carat_convert_type type;
+    bool overwrites;
+    bool is_dry_run;
+    size_t n_threads;
+    carat_on_tensor_done on_tensor;
+    void *tensor_user;
+    struct carat_quantize_result *result;
+};
+/* GGUF to a directory with model.safetensors, config.json, tokenizer.json and what else the file
+ * has: dequantized, under the names of the published checkpoints. Goes on where it was stopped. The
+ * other way is carat_quantize with type NULL, BF16, F16 or F32. */
+CARAT_API int carat_convert(const struct carat_convert_options *options,
+                            carat_on_progress on_progress, void *user, struct carat_error *err);
 
 #ifdef __cplusplus
 }

@@ -94,14 +94,6 @@ int os_part_sync(struct os_part *p, struct carat_error *err)
     return fsync(p->fd) ? fail_write(p, err) : 0;
 }
 
-int os_part_share(struct os_part *p, struct carat_error *err)
-{
-    // There is no way to ask for the mask but to set it.
-    mode_t mask = umask(077);
-    umask(mask);
-    return fchmod(p->fd, 0666 & ~mask) ? fail_write(p, err) : 0;
-}
-
 void os_part_close(struct os_part *p)
 {
     if (p->path) {
@@ -189,6 +181,19 @@ int os_rename(const char *from, const char *to, struct carat_error *err)
         return fail(err, CARAT_E_IO, "%s: cannot be renamed to %s: %s", from, to, strerror(errno));
     }
     sync_folder_of(to);
+    return 0;
+}
+
+int os_share(const char *path, struct carat_error *err)
+{
+    // There is no way to ask for the mask but to set it.
+    mode_t mask = umask(077);
+    umask(mask);
+    struct stat st;
+    if (stat(path, &st) || chmod(path, (S_ISDIR(st.st_mode) ? 0777 : 0666) & ~mask)) {
+        return fail(err, CARAT_E_IO, "%s: cannot be made readable for others: %s", path,
+                    strerror(errno));
+    }
     return 0;
 }
 

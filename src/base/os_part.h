@@ -27,8 +27,6 @@ int os_part_read(struct os_part *p, uint64_t at, void *out, size_t size, size_t 
                  struct carat_error *err);
 // What was written is on the disk when this returns.
 int os_part_sync(struct os_part *p, struct carat_error *err);
-// Others may read it, as far as the user lets them read new files.
-int os_part_share(struct os_part *p, struct carat_error *err);
 void os_part_close(struct os_part *p);
 
 // A lock is a file that is there while somebody has it; the system frees it when its process ends,
@@ -45,6 +43,8 @@ void os_lock_release(struct os_lock *lock, bool removes_file);
 // In place of what was there, if that is no folder with something in it; the new name is on the
 // disk when this returns.
 int os_rename(const char *from, const char *to, struct carat_error *err);
+// Others may read this file or folder, as far as the user lets them read new ones.
+int os_share(const char *path, struct carat_error *err);
 int os_link(const char *path, const char *target, struct carat_error *err); // symbolic
 bool os_remove_folder(const char *path);                                    // an empty one
 // Bytes that the user may still write where this path lies; UINT64_MAX when unknown.

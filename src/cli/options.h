@@ -125,6 +125,7 @@ extern const struct command command_chat;
 extern const struct command command_serve;
 extern const struct command command_pull;
 extern const struct command command_quantize;
+extern const struct command command_convert;
 extern const struct command command_inspect;
 extern const struct command command_tokenize;
 extern const struct command command_verify;

@@ -250,7 +250,7 @@ int partial_finish(struct partial *p, struct carat_error *err)
 {
     char *part = beside(p->path, PARTIAL_SUFFIX, err);
     char *journal = part ? beside(p->path, PARTIAL_JOURNAL, err) : NULL;
-    int rc = journal ? os_part_share(&p->file, err) : CARAT_E_MEMORY;
+    int rc = journal ? os_share(part, err) : CARAT_E_MEMORY;
     rc = rc ? rc : os_part_sync(&p->file, err);
     if (rc == 0) {
         os_part_close(&p->file);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/os.h"
 #include "base/os_file.h"
+#include "base/os_part.h"
 #include "formats/container.h"
 #include "formats/gguf_write.h"
 
@@ -272,9 +273,14 @@ static void add_u32(struct buf *b, uint32_t v)
     buf_add(b, bytes, sizeof(bytes));
 }
 
+static float as_stored(double v)
+{
+    return v > (double)3.4e38f ? 3.4e38f : (float)v;
+}
+
 static void add_f32(struct buf *b, double v)
 {
-    float f = v > (double)3.4e38f ? 3.4e38f : (float)v;
+    float f = as_stored(v);
     uint32_t bits;
     memcpy(&bits, &f, sizeof(bits));
     add_u32(b, bits);
@@ -364,6 +370,7 @@ int carat_importance_write(const struct carat_importance *im, const char *path, 
     if (rc == 0) {
         rc = os_writer_add(&file, b.data, b.size, err);
         rc = rc ? rc : os_writer_finish(&file, true, err);
+        rc = rc ? rc : os_share(path, err);
         os_writer_close(&file);
     }
     buf_release(&b);
@@ -386,8 +393,9 @@ const float *carat_importance_of(const struct carat_importance *im, const char *
     }
     // Of an entry only its own means change, and they always come out the same.
     struct importance_matrix *m = &im->matrices[i];
+    // Sums as a file keeps them: what was collected weighs as what will be read again.
     for (size_t k = 0; !m->is_fresh && k < m->n; k++) {
-        m->means[k] = m->count > 0 ? (float)(m->sums[k] / m->count) : 0;
+        m->means[k] = m->count > 0 ? (float)((double)as_stored(m->sums[k]) / m->count) : 0;
     }
     m->is_fresh = true;
     *n = m->n;

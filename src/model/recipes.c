@@ -192,6 +192,8 @@ enum dtype recipe_fit(enum dtype type, uint64_t columns)
     switch (type) {
     case DTYPE_Q2_K:
     case DTYPE_Q3_K:
+        instead = DTYPE_Q4_0;
+        break;
     case DTYPE_IQ4_XS:
         instead = DTYPE_IQ4_NL;
         break;
