@@ -15,8 +15,9 @@ const struct command *const commands[] = {
     &command_quantize,   &command_convert,
     &command_inspect,    &command_tokenize,
     &command_verify,     &command_batch,
-    &command_bench,      &command_help,
-    &command_completion, NULL,
+    &command_eval,       &command_bench,
+    &command_help,       &command_completion,
+    NULL,
 };
 
 static int write_help(struct output *out, struct buf *text)

@@ -130,6 +130,7 @@ extern const struct command command_inspect;
 extern const struct command command_tokenize;
 extern const struct command command_verify;
 extern const struct command command_batch;
+extern const struct command command_eval;
 extern const struct command command_bench;
 extern const struct command command_help;
 extern const struct command command_completion;

@@ -14,7 +14,7 @@ import unittest
 CARAT = os.environ["CARAT"]
 DEMO = os.environ["CARAT_MODEL"]
 DATA = os.environ["CARAT_TEST_DATA"]
-COMMANDS = ["run", "chat", "serve", "pull", "quantize", "convert", "inspect", "tokenize", "verify", "batch", "bench", "help", "completion"]
+COMMANDS = ["run", "chat", "serve", "pull", "quantize", "convert", "inspect", "tokenize", "verify", "batch", "eval", "bench", "help", "completion"]
 
 
 class Result:
