@@ -148,6 +148,18 @@ struct carat_convert_options {
 CARAT_API int carat_convert(const struct carat_convert_options *options,
                             carat_on_progress on_progress, void *user, struct carat_error *err);
 
+/* ---------------------------------------------------------------------------------- matching */
+
+/* Whether texts are as a regular expression says; in the syntax of carat_grammar_options.regex. It
+ * may match anywhere in the text unless ^ and $ hold it. Every text takes time in proportion to its
+ * length, whatever the expression; one that would need too large an automaton is CARAT_E_FULL. */
+struct carat_regex;
+CARAT_API int carat_regex_new(struct carat_regex **out, const char *expression,
+                              struct carat_error *err);
+/* False for what is not UTF-8. A regex may be used by several threads. */
+CARAT_API bool carat_regex_matches(const struct carat_regex *regex, const char *text, size_t size);
+CARAT_API void carat_regex_free(struct carat_regex *regex);
+
 #ifdef __cplusplus
 }
 #endif
