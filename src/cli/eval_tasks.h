@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tasks with expected answers: JSON lines that carat eval asks a model and scores.
+// docs/eval-tasks.md
 #ifndef CARAT_CLI_EVAL_TASKS_H
 #define CARAT_CLI_EVAL_TASKS_H
 
@@ -7,7 +8,14 @@
 
 // Options that concern tasks alone.
 struct eval_task_settings {
-    bool is_unused;
+    struct option_count tokens_max;
+    struct option_count parallel;
+    struct option_count image_tokens;
+    struct option_count video_frames;
+    struct option_number temperature;
+    struct option_count seed;
+    struct option_count wrong;
+    struct option_number min_score;
 };
 extern const struct option eval_task_rows[];
 
