@@ -164,7 +164,7 @@ static void fill_info(struct carat_engine *e, bool is_vocab_only)
     info->weight_type = dtypes[e->weights.main_type].name;
     info->cpu_level = device_level(e->device);
     info->n_parameters = e->weights.n_parameters;
-    info->weights_size = e->weights.file_size;
+    info->weights_size = e->weights.file_size + e->weights.vector_size;
     info->n_layers = e->config.n_layers;
     info->n_vocab = e->config.n_vocab;
     info->hidden_size = e->config.hidden_size;

@@ -142,6 +142,7 @@ int bind_vector(struct tensor_binder *b, const float **out, const char *name, ui
         return CARAT_E_MEMORY;
     }
     dtypes[t->type].unpack(copy, t->data, (size_t)n);
+    b->vector_size += t->size;
     b->n_parameters += n;
     *out = copy;
     return 0;

@@ -19,6 +19,7 @@ struct tensor_binder {
     const struct source *source;
     struct arena *arena;  // of the copies
     uint64_t file_size;   // bytes of the matrices
+    uint64_t vector_size; // bytes of the vectors in the file
     uint64_t packed_size; // bytes of the device's copies of them
     uint64_t n_parameters;
     uint64_t params_by_type[DTYPE_COUNT];

@@ -310,6 +310,7 @@ int weights_bind(struct weights *out, const struct model_config *config,
         return rc;
     }
     w.file_size = b.tensors.file_size;
+    w.vector_size = b.tensors.vector_size;
     w.packed_size = b.tensors.packed_size;
     w.n_parameters = b.tensors.n_parameters;
     w.copied_size = w.arena.taken;

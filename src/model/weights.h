@@ -67,6 +67,7 @@ struct weights {
     struct layer_weights *layers; // [n_layers]
     size_t n_layers;
     uint64_t file_size;   // bytes of the matrices in the file
+    uint64_t vector_size; // bytes of the vectors there
     uint64_t packed_size; // bytes of the device's copies of them
     uint64_t copied_size; // bytes of what was copied
     uint64_t n_parameters;
