@@ -2,6 +2,7 @@
 // The speeds as a drawing: a panel for each kind of measurement that has any, values in even steps
 // from left to right, tokens per second from bottom to top.
 #include "cli/bench.h"
+#include "cli/svg.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -21,11 +22,8 @@
 // A limit far above what was reached would press the speeds to the ground: it is left out.
 #define LIMIT_MAX 4.0
 
-#define COLOUR_TEXT  "#222222"
-#define COLOUR_FAINT "#6b6b6b"
-#define COLOUR_GRID  "#e2e2e2"
-#define COLOUR_SPEED "#1b5fa8"
-#define COLOUR_LIMIT "#b4501c"
+#define COLOUR_SPEED SVG_COLOUR_POINT
+#define COLOUR_LIMIT SVG_COLOUR_LIMIT
 
 struct panel {
     const struct bench *bench;
@@ -42,29 +40,6 @@ static const char *const titles[] = {"Reading a prompt", "Writing an answer",
                                      "Conversations together"};
 static const char *const x_titles[] = {"tokens of the prompt", "tokens that stand before",
                                        "conversations in a step"};
-
-static void add_text(struct buf *out, double x, double y, const char *style, const char *text)
-{
-    buf_addf(out, "<text x=\"%.1f\" y=\"%.1f\" %s>%s</text>\n", x, y, style, text);
-}
-
-// A model's name comes from its file: what could end the text, or is none, becomes harmless.
-static void add_escaped(struct buf *out, const char *text)
-{
-    size_t size = strlen(text);
-    for (size_t at = 0; at < size;) {
-        uint32_t c = 0;
-        int n = utf8_next(text + at, size - at, &c);
-        at += n > 0 ? (size_t)n : n < 0 ? (size_t)-n : size - at;
-        if (n <= 0 || c < 0x20 || (c >= 0x7f && c < 0xa0) || c >= 0xfffe) {
-            buf_add_utf8(out, 0xfffd);
-        } else if (c == '<' || c == '>' || c == '&' || c == '"') {
-            buf_addf(out, "&#%u;", (unsigned)c);
-        } else {
-            buf_add_utf8(out, c);
-        }
-    }
-}
 
 static size_t x_value(const struct measure *m)
 {
@@ -100,19 +75,6 @@ static double limit_of(const struct panel *p, const struct measure *m)
     return share.of_limit > 0 ? speed / share.of_limit : 0;
 }
 
-// 1, 2 or 5 times a power of ten, so that at most TICKS_MAX steps reach the value.
-static double tick_step(double value)
-{
-    double step = pow(10, floor(log10(value / TICKS_MAX)));
-    static const double factors[] = {1, 2, 5, 10};
-    for (size_t i = 0; i < 4; i++) {
-        if (step * factors[i] * TICKS_MAX >= value) {
-            return step * factors[i];
-        }
-    }
-    return step * 10;
-}
-
 static void scale_panel(struct panel *p)
 {
     double fastest = 0, limit = 0;
@@ -138,27 +100,29 @@ static double y_of(const struct panel *p, double speed)
 
 static void draw_axes(const struct panel *p)
 {
-    double step = tick_step(p->y_max), bottom = p->top + p->height;
+    double step = svg_tick_step(p->y_max, TICKS_MAX), bottom = p->top + p->height;
     int decimals = step >= 1 ? 0 : step >= 0.1 ? 1 : 2;
     char text[64];
     for (size_t i = 0; (double)i * step <= p->y_max; i++) {
         double y = y_of(p, (double)i * step);
         buf_addf(p->out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\"/>\n",
-                 p->left, y, p->left + p->width, y, i ? COLOUR_GRID : COLOUR_FAINT);
+                 p->left, y, p->left + p->width, y, i ? SVG_COLOUR_GRID : SVG_COLOUR_FAINT);
         snprintf(text, sizeof(text), "%.*f", decimals, (double)i * step);
-        add_text(p->out, p->left - 8, y + 4, "text-anchor=\"end\" fill=\"" COLOUR_FAINT "\"", text);
+        svg_add_text(p->out, p->left - 8, y + 4,
+                     "text-anchor=\"end\" fill=\"" SVG_COLOUR_FAINT "\"", text);
     }
     for (size_t i = 0; i < p->n; i++) {
         size_t x = x_value(measure_at(p, i));
         bool is_round = x >= 1024 && x % 1024 == 0;
         snprintf(text, sizeof(text), "%zu%s", is_round ? x / 1024 : x, is_round ? "K" : "");
-        add_text(p->out, x_of(p, i), bottom + 18, "text-anchor=\"middle\"", text);
+        svg_add_text(p->out, x_of(p, i), bottom + 18, "text-anchor=\"middle\"", text);
     }
-    add_text(p->out, p->left + p->width / 2, bottom + 38,
-             "text-anchor=\"middle\" fill=\"" COLOUR_FAINT "\"", x_titles[p->kind]);
-    add_text(p->out, p->left - AXIS_LEFT + 8, p->top - 20, "font-weight=\"bold\"", titles[p->kind]);
-    add_text(p->out, p->left + p->width, p->top - 20,
-             "text-anchor=\"end\" fill=\"" COLOUR_FAINT "\"", "tokens per second");
+    svg_add_text(p->out, p->left + p->width / 2, bottom + 38,
+                 "text-anchor=\"middle\" fill=\"" SVG_COLOUR_FAINT "\"", x_titles[p->kind]);
+    svg_add_text(p->out, p->left - AXIS_LEFT + 8, p->top - 20, "font-weight=\"bold\"",
+                 titles[p->kind]);
+    svg_add_text(p->out, p->left + p->width, p->top - 20,
+                 "text-anchor=\"end\" fill=\"" SVG_COLOUR_FAINT "\"", "tokens per second");
 }
 
 static void draw_line(const struct panel *p, bool is_limit)
@@ -197,8 +161,8 @@ static void draw_points(const struct panel *p)
             y = y_of(p, s.max) - 10;
         }
         snprintf(text, sizeof(text), "%.*f", s.median < 100 ? 2 : 0, s.median);
-        add_text(p->out, x, y, "text-anchor=\"middle\" fill=\"" COLOUR_SPEED "\" class=\"value\"",
-                 text);
+        svg_add_text(p->out, x, y,
+                     "text-anchor=\"middle\" fill=\"" COLOUR_SPEED "\" class=\"value\"", text);
     }
 }
 
@@ -219,9 +183,9 @@ static void draw_panel(const struct bench *b, enum measure_kind kind, double lef
     if (p.has_limit) {
         draw_line(&p, true);
     } else if (b->limits.n_threads) {
-        add_text(out, p.left + p.width - 4, p.top + 8,
-                 "text-anchor=\"end\" fill=\"" COLOUR_LIMIT "\" font-size=\"11\"",
-                 "the limit is far above");
+        svg_add_text(out, p.left + p.width - 4, p.top + 8,
+                     "text-anchor=\"end\" fill=\"" COLOUR_LIMIT "\" font-size=\"11\"",
+                     "the limit is far above");
     }
     draw_line(&p, false);
     draw_points(&p);
@@ -232,9 +196,9 @@ static void draw_head(const struct bench *b, struct buf *out)
     const struct carat_model_info *info = carat_engine_info(b->loaded.engine);
     double y = MARGIN + 18;
     buf_addf(out, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"18\" font-weight=\"bold\">", MARGIN, y);
-    add_escaped(out, info->name);
+    svg_add_escaped(out, info->name);
     buf_addf(out,
-             "</text>\n<text x=\"%.1f\" y=\"%.1f\" fill=\"" COLOUR_FAINT
+             "</text>\n<text x=\"%.1f\" y=\"%.1f\" fill=\"" SVG_COLOUR_FAINT
              "\">%s, kv cache in %s, %zu threads, kernels for %s, medians of %zu runs</text>\n",
              MARGIN, y + 20, info->weight_type, kv_type_names[b->settings.kv_type], info->n_threads,
              info->cpu_level, b->n_runs);
@@ -260,12 +224,7 @@ void bench_write_svg(const struct bench *b, struct buf *out)
     }
     double width = 2 * MARGIN + PANEL_WIDTH * (double)(n_panels ? n_panels : 1);
     double height = 2 * MARGIN + HEAD + PANEL_HEIGHT;
-    buf_addf(out,
-             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" "
-             "height=\"%.0f\" font-family=\"sans-serif\" font-size=\"13\" fill=\"" COLOUR_TEXT
-             "\">\n<style>.value { paint-order: stroke; stroke: white; stroke-width: 4px; }"
-             "</style>\n<rect width=\"%.0f\" height=\"%.0f\" fill=\"white\"/>\n",
-             width, height, width, height, width, height);
+    svg_begin(out, width, height);
     draw_head(b, out);
     double left = MARGIN;
     for (size_t i = 0; i < 3; i++) {
@@ -274,5 +233,5 @@ void bench_write_svg(const struct bench *b, struct buf *out)
             left += PANEL_WIDTH;
         }
     }
-    buf_adds(out, "</svg>\n");
+    svg_end(out);
 }

@@ -53,6 +53,11 @@ static void choose_session(struct carat_session_options *session, struct loaded 
     settings_session(session, options->settings, &l->prefill_progress);
     session->rewind_max = options->rewind_max;
     session->sound_sees_ahead = options->sound_sees_ahead;
+    if (options->on_tensor) { // they share the user
+        session->on_progress = NULL;
+        session->on_tensor = options->on_tensor;
+        session->user = options->tensor_user;
+    }
 }
 
 static int open_engine(struct loaded *l, const struct carat_engine_options *engine,

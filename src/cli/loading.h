@@ -20,8 +20,10 @@ struct loading_options {
     const struct model_settings *settings;
     size_t rewind_max; // this and the next as in carat_session_options
     bool sound_sees_ahead;
-    bool is_quiet;   // no bars
-    bool is_verbose; // say what is loaded and what it takes
+    bool is_quiet;             // no bars
+    bool is_verbose;           // say what is loaded and what it takes
+    carat_on_tensor on_tensor; // of the session; NULL: none
+    void *tensor_user;
 };
 
 // Opens the model and a session. The structure must stay where it is until loaded_release.
