@@ -277,6 +277,19 @@ CARAT_API bool carat_media_has(const char *feature);
 /* Sound longer than the segments, a film thinned out and the like: what was done with a medium that
  * its user should know, one line each; NULL past the last. Lives as long as the medium. */
 CARAT_API const char *carat_media_note(const struct carat_media *media, size_t i);
+/* A medium as bytes and back, for a program that decodes in a process of its own: the libraries
+ * that read files of strangers may be brought to crash, and to worse. put gets the bytes in order,
+ * in pieces; get fills out with the next size bytes; both give 0 or a negative status, which is
+ * passed on. What carat_media_read makes is the same medium, hash and all, when source is what it
+ * was made with; where it came from, and on_progress, are not looked at. It does not believe the
+ * bytes: what does not fit source (type, sizes, limits) is CARAT_E_FORMAT or CARAT_E_FULL, before
+ * anything large is allocated. The bytes are for the same version on the same machine. */
+typedef int (*carat_media_put)(void *user, const void *data, size_t size, struct carat_error *err);
+typedef int (*carat_media_get)(void *user, void *out, size_t size, struct carat_error *err);
+CARAT_API int carat_media_write(const struct carat_media *media, carat_media_put put, void *user,
+                                struct carat_error *err);
+CARAT_API int carat_media_read(struct carat_media **out, const struct carat_media_source *source,
+                               carat_media_get get, void *user, struct carat_error *err);
 
 /* A tensor on its way through the model: rows [n_rows, n_columns], row i at position first + i of
  * the timeline. Names: "embed", "hidden" (with its layer), "norm", "logits"; and what is multiplied

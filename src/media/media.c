@@ -11,14 +11,12 @@
 #include "base/os.h"
 #include "media/parts.h"
 
-#define NOTE_SIZE_MAX 400
-
 int media_note(struct carat_media *m, struct carat_error *err, const char *format, ...)
 {
     if (m->n_notes == MEDIA_NOTES_MAX) {
         return 0;
     }
-    char text[NOTE_SIZE_MAX];
+    char text[MEDIA_NOTE_SIZE];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
@@ -85,12 +83,18 @@ static int check_sound(const struct carat_media_source *s, struct carat_error *e
     return 0;
 }
 
-static int check_source(const struct carat_media_source *s, struct carat_error *err)
+int media_check_options(const struct carat_media_source *s, struct carat_error *err)
 {
     if (s->type < CARAT_MEDIA_IMAGE || s->type > CARAT_MEDIA_VIDEO) {
         return fail(err, CARAT_E_ARGUMENT, "type of a medium: expected 1 to 3, found %d",
                     (int)s->type);
     }
+    int rc = check_limits(&s->limits, err);
+    return rc ? rc : size_check_options(s->image_tokens, s->block, err);
+}
+
+static int check_source(const struct carat_media_source *s, struct carat_error *err)
+{
     const int n = (s->path != NULL) + (s->data != NULL) + (s->pixels != NULL) +
                   (s->samples != NULL || s->is_open);
     if (n != 1) {
@@ -110,11 +114,8 @@ static int check_source(const struct carat_media_source *s, struct carat_error *
         return fail(err, CARAT_E_ARGUMENT, "frames_per_second: expected at least 0, found %g",
                     s->frames_per_second);
     }
-    int rc = check_limits(&s->limits, err);
-    if (!rc) {
-        rc = size_check_options(s->image_tokens, s->block, err);
-    }
-    if (!rc && s->pixels) {
+    int rc = 0;
+    if (s->pixels) {
         rc = check_pixels(s, err);
     }
     if (!rc && (s->samples || s->is_open)) {
@@ -186,7 +187,7 @@ static int make(struct making *mk, struct carat_error *err)
     return CARAT_E_ARGUMENT;
 }
 
-static const char *name_of(const struct carat_media_source *s)
+const char *media_name_of(const struct carat_media_source *s)
 {
     static const char *const names[] = {[CARAT_MEDIA_IMAGE] = "picture",
                                         [CARAT_MEDIA_AUDIO] = "sound",
@@ -200,12 +201,13 @@ static const char *name_of(const struct carat_media_source *s)
 int carat_media_new(struct carat_media **out, const struct carat_media_source *source,
                     struct carat_error *err)
 {
-    int rc = check_source(source, err);
+    int rc = media_check_options(source, err);
+    rc = rc ? rc : check_source(source, err);
     if (rc) {
         return rc;
     }
     struct media_budget budget;
-    media_budget_init(&budget, source, name_of(source));
+    media_budget_init(&budget, source, media_name_of(source));
     struct bytes file = {0};
     struct making mk = {.source = source, .budget = &budget};
     mk.media = mem_new(sizeof(*mk.media), err);

@@ -20,6 +20,11 @@ int size_check_options(uint32_t tokens, uint32_t block, struct carat_error *err)
 
 // ------------------------------------------------------------------------------------- media.c
 
+#define MEDIA_NOTE_SIZE 400 // with its end
+// What is asked of a medium, wherever it comes from: type, limits, sizes.
+int media_check_options(const struct carat_media_source *source, struct carat_error *err);
+// What messages call it: the path, or "picture", "sound", "film".
+const char *media_name_of(const struct carat_media_source *source);
 // One line for carat_media_note; dropped when there are too many already.
 int media_note(struct carat_media *m, struct carat_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
