@@ -508,6 +508,20 @@ CARAT_API int carat_session_sync(struct carat_session *session, const struct car
 CARAT_API int carat_session_prepare(struct carat_session *session,
                                     const struct carat_prompt *prompt, size_t *reused,
                                     struct carat_error *err);
+/* What prepare has to do with the cache's folder, and evaluates nothing, ahead of it: a timeline
+ * that is about to be cut is written, a snapshot that serves the prompt is read. That takes as long
+ * as the disk does, so that who serves several sessions does it on another thread, where needs_disk
+ * says so, while rounds of the others go on; nothing else may be done with this session meanwhile.
+ * prepare then finds what it needs in memory, unless the folder changed. */
+CARAT_API bool carat_session_needs_disk(const struct carat_session *session,
+                                        const struct carat_prompt *prompt);
+CARAT_API int carat_session_prepare_disk(struct carat_session *session,
+                                         const struct carat_prompt *prompt,
+                                         struct carat_error *err);
+/* After a round: the timeline ends where prompts are known to part, so that a snapshot is worth
+ * keeping before the session's next step (carat_session_keep, on any thread, as above). sync does
+ * so by itself. */
+CARAT_API bool carat_session_parts(const struct carat_session *session);
 /* Tokens of the prepared prompt that are still to be evaluated. */
 CARAT_API size_t carat_session_pending(const struct carat_session *session);
 /* How many tokens of this prompt the session's own timeline would spare, without the cache. */

@@ -34,10 +34,11 @@ struct carat_engine {
     bool has_lock;
     struct decoder decoder;
     uint8_t identity[HASH_SIZE]; // when has_identity
-    bool has_identity;
-    struct lexicon *lexicon; // what grammars share; has a lock of its own
+    atomic_bool has_identity;    // it does not change any more
+    struct lexicon *lexicon;     // what grammars share; has a lock of its own
 };
-// The same for engines whose timelines' rows are the same: in identity.c. Takes the lock.
+// The same for engines whose timelines' rows are the same: in identity.c. The first call
+// takes the lock; later ones do not wait for who evaluates.
 void engine_identity(struct carat_engine *engine, uint8_t out[HASH_SIZE]);
 
 // A run of soft tokens in a prompt; the data are the prompt's own.

@@ -59,10 +59,10 @@ static void add_source(struct hash *h, const struct source *source)
     }
 }
 
-void engine_identity(struct carat_engine *e, uint8_t out[HASH_SIZE])
+static void make_identity(struct carat_engine *e)
 {
     pthread_mutex_lock(&e->lock);
-    if (!e->has_identity) {
+    if (!atomic_load(&e->has_identity)) {
         struct hash h;
         hash_init(&h, NULL);
         add_config(&h, &e->config);
@@ -74,10 +74,17 @@ void engine_identity(struct carat_engine *e, uint8_t out[HASH_SIZE])
             add_source(&h, e->projector_source);
         }
         hash_digest(&h, e->identity);
-        e->has_identity = true;
+        atomic_store(&e->has_identity, true);
+    }
+    pthread_mutex_unlock(&e->lock);
+}
+
+void engine_identity(struct carat_engine *e, uint8_t out[HASH_SIZE])
+{
+    if (!atomic_load(&e->has_identity)) {
+        make_identity(e);
     }
     for (size_t i = 0; i < HASH_SIZE; i++) {
         out[i] = e->identity[i];
     }
-    pthread_mutex_unlock(&e->lock);
 }

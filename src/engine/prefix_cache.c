@@ -17,7 +17,8 @@ struct carat_cache {
     struct carat_engine *engine;
     size_t tokens_min;
     struct carat_session *sessions; // guarded by the engine's lock
-    // Guards the folder, also while a file is written or read. Taken before the engine's lock.
+    // Guards what is known of the folder, not while rows are written or read: nobody who only looks
+    // waits for a disk. Taken before the engine's lock.
     pthread_mutex_t lock;
     struct snapshot_folder folder; // path NULL: none
     // Statistics are asked for by threads that must not wait for a file.
@@ -179,7 +180,9 @@ static struct find find_on_disk(const struct carat_session *s, const struct cara
     return found;
 }
 
-// The timeline becomes what the snapshot has of the prompt; 0: it could not be read.
+// The timeline becomes what the snapshot has of the prompt; 0: it could not be read. The lock is
+// held before and after, not while rows are read: a file that is removed meanwhile can still be
+// read to its end.
 static size_t read_entry(struct carat_session *s, const struct carat_prompt *p, size_t to, size_t i)
 {
     struct carat_cache *c = s->options.cache;
@@ -195,7 +198,9 @@ static size_t read_entry(struct carat_session *s, const struct carat_prompt *p, 
         n = longest_window(s, p, &file.head, to, &common); // what the file says now
     }
     if (n > 0) {
+        pthread_mutex_unlock(&c->lock);
         rc = snapshot_restore(&file, s, n, &err);
+        pthread_mutex_lock(&c->lock);
     }
     if (rc == CARAT_E_FORMAT) {
         snapshot_folder_remove(&c->folder, name);
@@ -207,39 +212,59 @@ static size_t read_entry(struct carat_session *s, const struct carat_prompt *p, 
     return rc ? 0 : n;
 }
 
-// Of a timeline that is kept nowhere else.
+// Of a timeline that is kept nowhere else. What a crash of the system leaves of a file is found out
+// by its checksums.
 static int put(struct carat_session *s, struct carat_error *err)
 {
     struct carat_cache *c = s->options.cache;
+    struct snapshot_coming coming;
     pthread_mutex_lock(&c->lock);
-    int rc = snapshot_folder_put(&c->folder, s, err);
+    int rc = snapshot_folder_begin(&c->folder, s, &coming, err);
+    if (coming.path) {
+        pthread_mutex_unlock(&c->lock);
+        rc = snapshot_write(s, &coming.head, coming.path, false, err);
+        pthread_mutex_lock(&c->lock);
+        rc = snapshot_folder_end(&c->folder, &coming, rc, err);
+    }
     publish(c);
     pthread_mutex_unlock(&c->lock);
     return rc;
 }
 
+static bool is_worth_keeping(const struct carat_session *s)
+{
+    const struct carat_cache *c = s->options.cache;
+    return c && c->folder.path && !s->is_filled && s->n_tokens >= c->tokens_min &&
+           session_check_can_append(s, NULL) == 0;
+}
+
 int carat_session_keep(struct carat_session *s, struct carat_error *err)
 {
-    struct carat_cache *c = s->options.cache;
-    bool is_worth_it = c && c->folder.path && !s->is_filled && s->n_tokens >= c->tokens_min &&
-                       session_check_can_append(s, NULL) == 0;
-    return is_worth_it ? put(s, err) : 0;
+    if (s->branch == s->n_tokens) {
+        s->branch = 0;
+    }
+    return is_worth_keeping(s) ? put(s, err) : 0;
 }
 
 // Other conversations end where the next one takes their place. A conversation that goes on does
 // not: what it lets go of is an answer that the client sends back otherwise, or wants anew.
-void prefix_cache_save(struct carat_session *s, const struct session_beginning *own)
+static bool makes_room(const struct carat_session *s, const struct session_beginning *own)
 {
     const struct carat_cache *c = s->options.cache;
-    struct carat_error err = {0};
     if (!c || own->common >= s->n_tokens || s->n_tokens - own->common < c->tokens_min) {
-        return;
+        return false;
     }
     const size_t reach = own->common + KV_MARK_SLACK;
     bool is_last_answer = reach >= s->prompt_end;
     bool is_last_turn =
         s->anchor > 0 && reach >= s->anchor && own->common < s->anchor + c->tokens_min;
-    if (!is_last_answer && !is_last_turn && carat_session_keep(s, &err)) {
+    return !is_last_answer && !is_last_turn;
+}
+
+void prefix_cache_save(struct carat_session *s, const struct session_beginning *own)
+{
+    struct carat_error err = {0};
+    if (makes_room(s, own) && carat_session_keep(s, &err)) {
         log_line(CARAT_LOG_WARNING, "a timeline of %zu tokens was not kept: %s", s->n_tokens,
                  err.text);
     }
@@ -320,6 +345,61 @@ static size_t take_live(struct carat_session *s, const struct carat_prompt *p, s
     return live.n >= n ? live.n : 0;
 }
 
+// Memory is read in less time than a few tokens are evaluated, a file is not: how many tokens a
+// live session has to have of a prompt, so that no file is read for it.
+static size_t enough_live(const struct carat_cache *c, const struct session_beginning *own,
+                          const struct find *disk)
+{
+    const size_t worth = own->n + c->tokens_min;
+    return disk->n > worth + c->tokens_min ? disk->n - c->tokens_min : worth;
+}
+
+// A file for this prompt, when it spares enough more than all that is in memory. The lock is held.
+static bool find_file(const struct carat_session *s, const struct carat_prompt *p, size_t to,
+                      const struct session_beginning *own, struct find *out)
+{
+    const struct carat_cache *c = s->options.cache;
+    *out = find_on_disk(s, p, to);
+    if (out->n < own->n + c->tokens_min) {
+        return false;
+    }
+    pthread_mutex_lock(&s->engine->lock);
+    bool is_live = find_live(s, p, to).n >= enough_live(c, own, out);
+    pthread_mutex_unlock(&s->engine->lock);
+    return !is_live;
+}
+
+bool prefix_cache_needs_disk(const struct carat_session *s, const struct carat_prompt *p, size_t to,
+                             const struct session_beginning *own)
+{
+    struct carat_cache *c = s->options.cache;
+    struct find found;
+    if (!c || !c->folder.path) {
+        return false;
+    }
+    pthread_mutex_lock(&c->lock);
+    bool is = makes_room(s, own) && is_worth_keeping(s) && snapshot_folder_lacks(&c->folder, s);
+    is = is || find_file(s, p, to, own, &found);
+    pthread_mutex_unlock(&c->lock);
+    return is;
+}
+
+void prefix_cache_fetch(struct carat_session *s, const struct carat_prompt *p, size_t to,
+                        const struct session_beginning *own)
+{
+    struct carat_cache *c = s->options.cache;
+    struct find found;
+    if (!c || !c->folder.path) {
+        return;
+    }
+    pthread_mutex_lock(&c->lock);
+    if (find_file(s, p, to, own, &found)) {
+        c->n_disk_hits += read_entry(s, p, to, found.i) > 0;
+    }
+    publish(c);
+    pthread_mutex_unlock(&c->lock);
+}
+
 bool prefix_cache_extend(struct carat_session *s, const struct carat_prompt *p, size_t to,
                          const struct session_beginning *own, size_t *n)
 {
@@ -334,9 +414,7 @@ bool prefix_cache_extend(struct carat_session *s, const struct carat_prompt *p, 
     if (c->folder.path) {
         disk = find_on_disk(s, p, to);
     }
-    // Memory is read in less time than a few tokens are evaluated, a file is not.
-    size_t enough = disk.n > worth + c->tokens_min ? disk.n - c->tokens_min : worth;
-    *n = take_live(s, p, to, enough, own->common, &known_live);
+    *n = take_live(s, p, to, enough_live(c, own, &disk), own->common, &known_live);
     c->n_live_hits += *n > 0;
     if (*n == 0 && disk.n >= worth) {
         *n = read_entry(s, p, to, disk.i);

@@ -95,8 +95,6 @@ int session_read(struct carat_session *s, const struct carat_prompt *p, bool ane
                  struct carat_error *err);
 // Where the next chunk has to end at the latest.
 size_t session_stop(const struct carat_session *s, size_t to);
-// To be called when a chunk was evaluated, without the lock: keeps a snapshot where prompts part.
-void session_passed(struct carat_session *s);
 
 // Forgets what carat_session_prepare left to do.
 void session_forget_rest(struct carat_session *s);

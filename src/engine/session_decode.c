@@ -155,8 +155,5 @@ int carat_decode(const struct carat_step *steps, size_t n, struct carat_error *e
         finish_step(&steps[i]);
     }
     pthread_mutex_unlock(&r.engine->lock);
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        session_passed(steps[i].session);
-    }
     return rc;
 }

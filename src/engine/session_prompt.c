@@ -165,14 +165,11 @@ size_t session_stop(const struct carat_session *s, size_t to)
     return s->branch > s->n_tokens && s->branch < to ? s->branch : to;
 }
 
-void session_passed(struct carat_session *s)
+// When a chunk was evaluated, without the lock: keeps a snapshot where prompts part.
+static void keep_where_prompts_part(struct carat_session *s)
 {
     struct carat_error err = {0};
-    if (s->branch == 0 || s->n_tokens < s->branch) {
-        return;
-    }
-    s->branch = 0;
-    if (carat_session_keep(s, &err)) {
+    if (carat_session_parts(s) && carat_session_keep(s, &err)) {
         log_line(CARAT_LOG_WARNING, "no snapshot where prompts part: %s", err.text);
     }
 }
@@ -208,7 +205,7 @@ static int read_chunk(struct carat_session *s, const struct carat_prompt *p, siz
     if (rc) {
         return rc;
     }
-    session_passed(s);
+    keep_where_prompts_part(s);
     bool goes_on = !o->on_progress || s->n_tokens == to ||
                    o->on_progress(o->user, "reading", s->n_tokens - keep, to - keep);
     return goes_on ? 0
@@ -257,6 +254,34 @@ int carat_session_prepare(struct carat_session *s, const struct carat_prompt *p,
         *reused = keep;
     }
     return 0;
+}
+
+bool carat_session_needs_disk(const struct carat_session *s, const struct carat_prompt *p)
+{
+    if (check_prompt(s, p, NULL)) {
+        return false;
+    }
+    size_t to = span_ready(&s->rule, p);
+    struct session_beginning own = own_beginning(s, p, to);
+    return prefix_cache_needs_disk(s, p, to, &own);
+}
+
+int carat_session_prepare_disk(struct carat_session *s, const struct carat_prompt *p,
+                               struct carat_error *err)
+{
+    int rc = check_prompt(s, p, err);
+    if (rc == 0) {
+        size_t to = span_ready(&s->rule, p);
+        struct session_beginning own = own_beginning(s, p, to);
+        prefix_cache_save(s, &own);
+        prefix_cache_fetch(s, p, to, &own);
+    }
+    return rc;
+}
+
+bool carat_session_parts(const struct carat_session *s)
+{
+    return s->branch > 0 && s->n_tokens == s->branch;
 }
 
 size_t carat_session_pending(const struct carat_session *s)

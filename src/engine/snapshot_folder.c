@@ -279,8 +279,8 @@ int snapshot_folder_open_entry(struct snapshot_folder *f, size_t i, struct snaps
 // The ones that were not used for longest go.
 static void shrink(struct snapshot_folder *f, uint64_t size)
 {
-    while (f->n_entries > 0 &&
-           (f->bytes + size > f->size_max || f->n_entries >= SNAPSHOT_FILES_MAX)) {
+    while (f->n_entries > 0 && (f->bytes + f->bytes_coming + size > f->size_max ||
+                                f->n_entries + f->n_coming >= SNAPSHOT_FILES_MAX)) {
         size_t oldest = 0;
         for (size_t i = 1; i < f->n_entries; i++) {
             oldest = f->entries[i].used_at < f->entries[oldest].used_at ? i : oldest;
@@ -291,53 +291,69 @@ static void shrink(struct snapshot_folder *f, uint64_t size)
     }
 }
 
-static int write_new(struct snapshot_folder *f, const struct carat_session *s,
-                     const struct snapshot_head *head, const char *name, struct carat_error *err)
+// Whether such a file should be written now, when it is not there.
+static bool has_room(const struct snapshot_folder *f, uint64_t size)
 {
-    struct os_file_info info;
-    char *path = path_of(f, name, err);
-    if (!path) {
-        return CARAT_E_MEMORY;
-    }
-    double begin = os_seconds();
-    int rc = snapshot_folder_scan(f, err);
-    if (rc == 0) {
-        shrink(f, snapshot_file_size(head));
-        // What a crash of the system leaves of a file is found out by its checksums.
-        rc = snapshot_write(s, head, path, false, err);
-    }
-    if (rc == 0) {
-        f->n_written++;
-        log_line(CARAT_LOG_DEBUG, "%s: %zu tokens kept in %.2f s", name, s->n_tokens,
-                 os_seconds() - begin);
-    }
-    if (rc == 0 && find(f, name) == f->n_entries && os_file_info(&info, path)) {
-        rc = add_file(f, name, path, &info, err);
-    }
-    mem_free(path);
-    return rc;
+    bool failed_lately = f->failed_at > 0 && os_seconds() - f->failed_at < PATIENCE_SECONDS;
+    return !failed_lately && size <= f->size_max && f->bytes_coming <= f->size_max - size;
 }
 
-int snapshot_folder_put(struct snapshot_folder *f, const struct carat_session *s,
-                        struct carat_error *err)
+bool snapshot_folder_lacks(const struct snapshot_folder *f, const struct carat_session *s)
 {
     struct snapshot_head head;
     char name[SNAPSHOT_NAME_SIZE];
-    int rc = snapshot_describe(&head, s, err);
+    if (snapshot_describe(&head, s, NULL) || !has_room(f, snapshot_file_size(&head))) {
+        return false;
+    }
+    make_name(f, &head, name);
+    return find(f, name) == f->n_entries;
+}
+
+int snapshot_folder_begin(struct snapshot_folder *f, const struct carat_session *s,
+                          struct snapshot_coming *out, struct carat_error *err)
+{
+    struct snapshot_coming c = {.begin = os_seconds()};
+    *out = c;
+    int rc = snapshot_describe(&c.head, s, err);
     if (rc) {
         return rc;
     }
-    bool is_too_large = snapshot_file_size(&head) > f->size_max;
-    bool failed_lately = f->failed_at > 0 && os_seconds() - f->failed_at < PATIENCE_SECONDS;
-    make_name(f, &head, name);
-    size_t i = find(f, name);
-    if (i < f->n_entries && snapshot_folder_touch(f, i)) {
+    uint64_t size = snapshot_file_size(&c.head);
+    make_name(f, &c.head, c.name);
+    size_t i = find(f, c.name);
+    if ((i < f->n_entries && snapshot_folder_touch(f, i)) || !has_room(f, size)) {
         return 0;
     }
-    if (is_too_large || failed_lately) {
-        return 0;
+    c.path = path_of(f, c.name, err);
+    rc = c.path ? snapshot_folder_scan(f, err) : CARAT_E_MEMORY;
+    if (rc) {
+        f->failed_at = os_seconds();
+        mem_free(c.path);
+        return rc;
     }
-    rc = write_new(f, s, &head, name, err);
+    shrink(f, size);
+    f->bytes_coming += size;
+    f->n_coming++;
+    *out = c;
+    return 0;
+}
+
+int snapshot_folder_end(struct snapshot_folder *f, struct snapshot_coming *c, int rc,
+                        struct carat_error *err)
+{
+    struct os_file_info info;
+    f->bytes_coming -= snapshot_file_size(&c->head);
+    f->n_coming--;
+    if (rc == 0) {
+        f->n_written++;
+        log_line(CARAT_LOG_DEBUG, "%s: %zu tokens kept in %.2f s", c->name, c->head.n_tokens,
+                 os_seconds() - c->begin);
+    }
+    if (rc == 0 && find(f, c->name) == f->n_entries && os_file_info(&info, c->path)) {
+        rc = add_file(f, c->name, c->path, &info, err);
+    }
     f->failed_at = rc ? os_seconds() : 0;
+    mem_free(c->path);
+    *c = (struct snapshot_coming){0};
     return rc;
 }

@@ -25,7 +25,9 @@ struct snapshot_folder {
     struct snapshot_entry *entries;  // [n_entries], in no order
     size_t n_entries;
     size_t capacity;
-    uint64_t bytes;     // of all files
+    uint64_t bytes;        // of all files
+    uint64_t bytes_coming; // of those that are being written, and how many
+    size_t n_coming;
     uint64_t n_written; // by this process
     uint64_t n_dropped;
     double failed_at; // when a file could not be written; 0: never
@@ -36,9 +38,22 @@ void snapshot_folder_close(struct snapshot_folder *f); // takes zeroed memory
 
 // Looks again at what is there. Damaged files are removed.
 int snapshot_folder_scan(struct snapshot_folder *f, struct carat_error *err);
-// Writes the session's timeline, unless it is there already; others make room. Too large for the
-// folder: nothing happens.
-int snapshot_folder_put(struct snapshot_folder *f, const struct carat_session *s,
+// A timeline on its way into the folder. Writing it to its path (snapshot_write, not durable) is
+// what takes time, and touches nothing of the folder: others may use it meanwhile.
+struct snapshot_coming {
+    struct snapshot_head head;
+    char name[SNAPSHOT_NAME_SIZE];
+    char *path;
+    double begin;
+};
+// Whether begin would make room for the session's timeline.
+bool snapshot_folder_lacks(const struct snapshot_folder *f, const struct carat_session *s);
+// Others make room for the session's timeline. out->path is NULL when there is nothing to write: it
+// is there already (and was of use), or too large for the folder.
+int snapshot_folder_begin(struct snapshot_folder *f, const struct carat_session *s,
+                          struct snapshot_coming *out, struct carat_error *err);
+// It was written (rc 0), or could not be. Releases it; returns rc, or what else went wrong.
+int snapshot_folder_end(struct snapshot_folder *f, struct snapshot_coming *c, int rc,
                         struct carat_error *err);
 // It was of use. False: it is gone.
 bool snapshot_folder_touch(struct snapshot_folder *f, size_t i);

@@ -11,6 +11,7 @@
 #include "server/work.h"
 
 #define TICK_S 0.05 // of who waits for the end
+#define LOOK_S 0.1  // who waits for the disk looks after clients as often
 
 struct queue {
     struct server *server;
@@ -31,6 +32,25 @@ struct queue {
 // ------------------------------------------------------------------------------------ engine
 // thread
 
+static void wake(void *user)
+{
+    struct queue *q = user;
+    pthread_mutex_lock(&q->lock);
+    pthread_cond_broadcast(&q->changed);
+    pthread_mutex_unlock(&q->lock);
+}
+
+// Under the lock.
+static void wait_for_disk(struct queue *q)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (long)(LOOK_S * 1e9);
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(&q->changed, &q->lock, &until);
+}
+
 // Waits for something to do and takes it over. False: the end.
 static bool take_new(struct queue *q, struct work **list, bool *is_draining, bool *is_cutting)
 {
@@ -39,6 +59,9 @@ static bool take_new(struct queue *q, struct work **list, bool *is_draining, boo
     q->is_busy = rounds_calls(q->rounds) > 0;
     while (!q->is_busy && !q->first && !q->is_stopping) {
         pthread_cond_wait(&q->changed, &q->lock);
+    }
+    if (!q->first && rounds_waits(q->rounds)) {
+        wait_for_disk(q);
     }
     bool goes_on = q->is_busy || q->first;
     *list = q->first;
@@ -84,7 +107,7 @@ int queue_new(struct queue **out, struct server *server, struct carat_error *err
     q->server = server;
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->changed, NULL);
-    int rc = rounds_new(&q->rounds, server, err);
+    int rc = rounds_new(&q->rounds, server, wake, q, err);
     rc = rc ? rc : workers_new(&q->workers, server, err);
     if (rc == 0) {
         q->context_max = rounds_context_max(q->rounds);

@@ -9,13 +9,21 @@
 #include "base/error.h"
 #include "base/os.h"
 #include "server/choice.h"
+#include "server/errands.h"
 #include "server/pace.h"
 
 #define LOOK_S         0.1  // between two looks at whether waiting clients are still there
 #define KEEPALIVE_S    10.0 // a stream that has nothing to say for so long says that it is alive
 #define OPENING_TOKENS 16   // an empty thought and the like, behind what a later prompt repeats
 
-enum slot_state { SLOT_IDLE, SLOT_READING, SLOT_ANSWERING, SLOT_EMBEDDING };
+enum slot_state {
+    SLOT_IDLE,
+    SLOT_PREPARING, // the disk is asked for the prompt
+    SLOT_READING,
+    SLOT_KEEPING, // as READING, but what was read goes to the disk first
+    SLOT_ANSWERING,
+    SLOT_EMBEDDING
+};
 
 // A session with what it is used for.
 struct slot {
@@ -26,6 +34,9 @@ struct slot {
     struct choice *choice; // NULL for an embedding
     double since;          // when it became what it is
     size_t n_prompt;       // tokens of the prompt it was last used for
+    bool is_away;          // an errand has the session: nobody looks at it
+    struct errand errand;
+    size_t n_before; // tokens in the session when it went
 };
 
 struct rounds {
@@ -34,6 +45,7 @@ struct rounds {
     size_t n_slots;
     struct choice_markers markers;
     struct pace pace;
+    struct errands *errands;
     size_t context_max;
     struct work *first, *last; // calls, in the order they came
     size_t n_calls, n_waiting; // n_waiting: have no slot and had none
@@ -70,7 +82,8 @@ static int make_slots(struct rounds *r, struct carat_error *err)
     return 0;
 }
 
-int rounds_new(struct rounds **out, struct server *server, struct carat_error *err)
+int rounds_new(struct rounds **out, struct server *server, void (*wake)(void *user), void *user,
+               struct carat_error *err)
 {
     struct rounds *r = mem_new(sizeof(*r), err);
     if (!r) {
@@ -80,7 +93,8 @@ int rounds_new(struct rounds **out, struct server *server, struct carat_error *e
     size_t chunk = server->options->session.prefill_chunk;
     r->pace.chunk_max = chunk > 0 ? chunk : 512;
     choice_find_markers(&r->markers, server->engine);
-    int rc = make_slots(r, err);
+    int rc = errands_new(&r->errands, wake, user, err);
+    rc = rc ? rc : make_slots(r, err);
     if (rc) {
         rounds_free(r);
         return rc;
@@ -95,6 +109,7 @@ void rounds_free(struct rounds *r)
     if (!r) {
         return;
     }
+    errands_free(r->errands);
     for (size_t i = 0; i < r->n_slots; i++) {
         struct carat_error error;
         if (carat_session_keep(r->slots[i].session, &error)) {
@@ -121,8 +136,10 @@ size_t rounds_calls(const struct rounds *r)
 
 static size_t n_used(const struct slot *s)
 {
-    size_t n = 0;
-    carat_session_tokens(s->session, &n);
+    size_t n = s->n_before;
+    if (!s->is_away) {
+        carat_session_tokens(s->session, &n);
+    }
     return n;
 }
 
@@ -197,11 +214,22 @@ static void end_call(struct rounds *r, struct work **at)
     }
 }
 
+// Its session and its prompt are not the engine thread's for the moment.
+static bool is_away(const struct rounds *r, const struct work *w)
+{
+    bool is = false;
+    for (size_t i = 0; i < r->n_slots; i++) {
+        is = is || (r->slots[i].work == w && r->slots[i].is_away);
+    }
+    return is;
+}
+
 static void end_calls(struct rounds *r)
 {
     for (struct work **at = &r->first; *at;) {
         struct work *w = *at;
-        if (w->is_cancelled || w->failed || w->n_ended == w->n_jobs) {
+        bool is_over = w->is_cancelled || w->failed || w->n_ended == w->n_jobs;
+        if (is_over && !is_away(r, w)) {
             end_call(r, at);
         } else {
             at = &w->next;
@@ -311,7 +339,9 @@ static struct job *next_job(const struct rounds *r, const struct work *w)
     struct job *job = w->n_begun < w->n_jobs ? &w->jobs[w->n_begun] : NULL;
     for (size_t i = 0; job && i < r->n_slots; i++) {
         const struct slot *s = &r->slots[i];
-        if (s->work == w && s->state == SLOT_READING && s->job->prompt == job->prompt) {
+        bool is_reading =
+            s->state == SLOT_PREPARING || s->state == SLOT_READING || s->state == SLOT_KEEPING;
+        if (s->work == w && is_reading && s->job->prompt == job->prompt) {
             return NULL;
         }
     }
@@ -372,37 +402,54 @@ static void note_begin(struct work *w, double now)
     w->first_slot = now;
     call->usage.queue_s = now - w->submitted;
     histogram_add(&call->server->metrics.queue, call->usage.queue_s);
-    if (call->ask.streams) {
-        work_begin(w);
-    }
 }
 
-// The prompt is read: what was reused is known before the stream begins, because some dialects say
-// it there.
+// With a prompt, what its reading needs of the disk is done; without, the timeline is kept.
+static void send_away(struct rounds *r, struct slot *s, const struct carat_prompt *prompt)
+{
+    s->n_before = n_used(s);
+    s->is_away = true;
+    s->errand = (struct errand){.session = s->session, .prompt = prompt};
+    errands_give(r->errands, &s->errand);
+}
+
+// What was reused is known before the stream begins, because some dialects say it there.
+static int prepare(struct slot *s, struct carat_error *err)
+{
+    size_t reused = 0;
+    struct work *w = s->work;
+    bool is_embedding = w->call.ask.kind == ASK_EMBEDDING;
+    int rc = is_embedding ? 0 : carat_session_prepare(s->session, s->job->prompt, &reused, err);
+    if (rc) {
+        return rc;
+    }
+    bool is_read = !is_embedding && carat_session_pending(s->session) == 0;
+    s->state = is_embedding ? SLOT_EMBEDDING : is_read ? SLOT_ANSWERING : SLOT_READING;
+    w->call.usage.cached_tokens += s->job->choice == 0 ? reused : 0;
+    if (w->call.ask.streams && !w->has_begun) {
+        work_begin(w);
+    }
+    return 0;
+}
+
 static int begin_job(struct rounds *r, struct slot *s, struct work *w, struct job *job,
                      struct carat_error *err)
 {
-    size_t reused = 0;
     bool is_embedding = w->call.ask.kind == ASK_EMBEDDING;
     *s = (struct slot){.session = s->session,
-                       .state = is_embedding ? SLOT_EMBEDDING : SLOT_READING,
+                       .state = SLOT_PREPARING,
                        .work = w,
                        .job = job,
                        .since = os_seconds()};
     carat_prompt_tokens(job->prompt, &s->n_prompt);
     r->n_waiting -= w->n_begun == 0;
-    int rc = is_embedding ? 0 : choice_new(&s->choice, job, &r->markers, err);
-    if (rc == 0 && !is_embedding) {
-        rc = carat_session_prepare(s->session, job->prompt, &reused, err);
-    }
-    if (rc == 0 && job->choice == 0) {
-        w->call.usage.cached_tokens += reused;
-    }
-    if (rc == 0 && !is_embedding && carat_session_pending(s->session) == 0) {
-        s->state = SLOT_ANSWERING;
-    }
     note_begin(w, s->since);
-    return rc;
+    int rc = is_embedding ? 0 : choice_new(&s->choice, job, &r->markers, err);
+    if (rc == 0 && !is_embedding && carat_session_needs_disk(s->session, job->prompt)) {
+        send_away(r, s, job->prompt);
+        return 0;
+    }
+    return rc ? rc : prepare(s, err);
 }
 
 static void give_slots(struct rounds *r)
@@ -419,6 +466,52 @@ static void give_slots(struct rounds *r)
             fail_work(w, call_status_of(&error), &error);
         }
     }
+}
+
+// ------------------------------------------------------------------------------------ the disk
+
+// Sessions that come back from the disk go on where they left.
+static void take_back(struct rounds *r)
+{
+    for (size_t i = 0; i < r->n_slots; i++) {
+        struct slot *s = &r->slots[i];
+        struct carat_error error;
+        if (!s->is_away || !errands_is_done(r->errands, &s->errand)) {
+            continue;
+        }
+        s->is_away = false;
+        if (s->state == SLOT_KEEPING) {
+            s->state = SLOT_READING;
+        } else if (!s->work->failed && !s->work->is_cancelled && prepare(s, &error)) {
+            fail_work(s->work, call_status_of(&error), &error);
+        }
+    }
+}
+
+// Where prompts part, what was read goes to the disk before it is read on.
+static void keep_where_prompts_part(struct rounds *r)
+{
+    for (size_t i = 0; i < r->n_slots; i++) {
+        struct slot *s = &r->slots[i];
+        if (s->state == SLOT_READING && carat_session_parts(s->session)) {
+            s->state = SLOT_KEEPING;
+            send_away(r, s, NULL);
+        }
+    }
+}
+
+bool rounds_waits(const struct rounds *r)
+{
+    bool is_one_away = false;
+    for (size_t i = 0; i < r->n_slots; i++) {
+        const struct slot *s = &r->slots[i];
+        bool goes_on = s->work && !s->is_away && !s->work->failed && !s->work->is_cancelled;
+        if (goes_on || (s->is_away && errands_is_done(r->errands, &s->errand))) {
+            return false;
+        }
+        is_one_away = is_one_away || s->is_away;
+    }
+    return is_one_away;
 }
 
 // ------------------------------------------------------------------------------------ the round
@@ -534,6 +627,7 @@ static void evaluate(struct rounds *r)
     }
     pace_learn(&r->pace, before - total_pending(r), n_answering, seconds);
     turn_to_answers(r);
+    keep_where_prompts_part(r);
 }
 
 // One text, because nobody else goes on meanwhile.
@@ -564,6 +658,7 @@ static void embed_one(struct rounds *r)
 
 void rounds_run(struct rounds *r)
 {
+    take_back(r);
     look_after_calls(r);
     give_slots(r);
     evaluate(r);

@@ -358,9 +358,142 @@ static void test_a_changing_date_costs_what_is_behind_it(void **state)
         while (carat_session_pending(s) > 0) {
             struct carat_step step = {s, CARAT_TOKEN_NONE, 64};
             assert_int_equal(carat_decode(&step, 1, NULL), 0);
+            if (carat_session_parts(s)) {
+                assert_int_equal(carat_session_keep(s, NULL), 0);
+                assert_false(carat_session_parts(s));
+            }
         }
         check_logits(s, prompt, 150);
     }
+    carat_session_free(s);
+}
+
+// --------------------------------------------------------------------------- the disk, beforehand
+
+static void prepare_disk(struct fixture *f, struct carat_session *s, const carat_token *tokens,
+                         size_t n)
+{
+    struct carat_prompt *p = make_prompt(f->engine, tokens, n);
+    struct carat_error err = {0};
+    assert_true(carat_session_needs_disk(s, p));
+    if (carat_session_prepare_disk(s, p, &err)) {
+        fail_msg("%s", err.text);
+    }
+    assert_false(carat_session_needs_disk(s, p));
+    carat_prompt_free(p);
+}
+
+static bool needs_disk(struct fixture *f, struct carat_session *s, const carat_token *tokens,
+                       size_t n)
+{
+    struct carat_prompt *p = make_prompt(f->engine, tokens, n);
+    bool needs = carat_session_needs_disk(s, p);
+    carat_prompt_free(p);
+    return needs;
+}
+
+static void read_pending(struct carat_session *s)
+{
+    while (carat_session_pending(s) > 0) {
+        struct carat_step step = {s, CARAT_TOKEN_NONE, 13};
+        assert_int_equal(carat_decode(&step, 1, NULL), 0);
+    }
+}
+
+static void test_files_can_be_written_and_read_beforehand(void **state)
+{
+    struct fixture *f = *state;
+    struct carat_session *s = cached(f);
+    assert_false(needs_disk(f, s, f->tokens, 100)); // there is nothing to be kept or found
+    sync_tokens(s, f->tokens, 100);
+    assert_false(needs_disk(f, s, f->tokens, 120)); // goes on from what it has
+    prepare_disk(f, s, f->another, 100);
+    assert_int_equal(stats_of(f->cache).n_written, 1);
+    check_logits(s, f->tokens, 100); // the timeline is as it was
+    assert_int_equal(prepare_tokens(s, f->another, 100), 0);
+    read_pending(s);
+    check_logits(s, f->another, 100);
+
+    prepare_disk(f, s, f->tokens, 110); // writes the one, reads the other
+    struct carat_cache_stats stats = stats_of(f->cache);
+    assert_int_equal(stats.n_written, 2);
+    assert_int_equal(stats.n_disk_hits, 1);
+    assert_int_equal(prepare_tokens(s, f->tokens, 110), 100);
+    read_pending(s);
+    check_logits(s, f->tokens, 110);
+    stats = stats_of(f->cache);
+    assert_int_equal(stats.n_written, 2);
+    assert_int_equal(stats.n_disk_hits, 1);
+
+    // What another session has in memory is not read from a file.
+    struct carat_session *t = cached(f);
+    assert_false(needs_disk(f, t, f->tokens, 110));
+    carat_session_free(t);
+    carat_session_free(s);
+}
+
+static void test_a_damaged_file_is_found_out_beforehand(void **state)
+{
+    struct fixture *f = *state;
+    char path[300] = "";
+    struct buf file = {0};
+    struct carat_session *s = cached(f);
+    sync_tokens(s, f->tokens, 100);
+    prepare_disk(f, s, f->another, 100);
+    assert_int_equal(place_count(&f->place, ".kv", path), 1);
+    assert_int_equal(os_read_file(&file, path, 1 << 24, NULL), 0);
+    file.data[file.size - 40] ^= 1; // among the rows
+    assert_int_equal(os_write_file(path, file.data, file.size, NULL), 0);
+    carat_session_free(s);
+    s = cached(f);
+    prepare_disk(f, s, f->tokens, 110);
+    assert_int_equal(prepare_tokens(s, f->tokens, 110), 0);
+    assert_int_equal(stats_of(f->cache).n_dropped, 1);
+    read_pending(s);
+    check_logits(s, f->tokens, 110);
+    carat_session_free(s);
+    buf_release(&file);
+}
+
+// Rounds of one session go on while another one's files are written and read, whose beginning they
+// may take.
+struct shuttle {
+    struct fixture *fixture;
+    struct carat_session *session;
+};
+
+static void *go_to_and_fro(void *argument)
+{
+    struct shuttle *shuttle = argument;
+    struct fixture *f = shuttle->fixture;
+    for (int i = 0; i < 20; i++) {
+        const carat_token *tokens = i % 2 ? f->tokens : f->another;
+        struct carat_prompt *p = make_prompt(f->engine, tokens, 100 + (size_t)i);
+        assert_int_equal(carat_session_prepare_disk(shuttle->session, p, NULL), 0);
+        assert_int_equal(carat_session_prepare(shuttle->session, p, NULL, NULL), 0);
+        read_pending(shuttle->session);
+        carat_prompt_free(p);
+    }
+    return NULL;
+}
+
+static void test_rounds_go_on_beside_the_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct shuttle shuttle = {f, cached(f)};
+    struct carat_session *s = cached(f);
+    pthread_t other;
+    assert_int_equal(pthread_create(&other, NULL, go_to_and_fro, &shuttle), 0);
+    for (size_t i = 0; i < 20; i++) {
+        const carat_token *tokens = i % 3 ? f->same : f->another;
+        sync_tokens(s, tokens, 60 + i);
+        check_logits(s, tokens, 60 + i);
+        needs_disk(f, s, i % 2 ? f->tokens : f->same, 120);
+    }
+    pthread_join(other, NULL);
+    check_logits(shuttle.session, f->tokens, 119);
+    assert_true(stats_of(f->cache).n_written >= 2);
+    carat_session_free(shuttle.session);
     carat_session_free(s);
 }
 
@@ -691,6 +824,9 @@ int main(void)
         TEST(test_answers_alone_are_not_kept),
         TEST(test_where_prompts_part_a_snapshot_is_kept),
         TEST(test_a_changing_date_costs_what_is_behind_it),
+        TEST(test_files_can_be_written_and_read_beforehand),
+        TEST(test_a_damaged_file_is_found_out_beforehand),
+        TEST(test_rounds_go_on_beside_the_disk),
         TEST(test_the_least_recently_used_go),
         TEST(test_damaged_files_are_removed),
         TEST(test_what_else_is_in_the_folder),

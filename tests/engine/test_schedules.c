@@ -409,11 +409,15 @@ static void reopen(struct walker *w, struct carat_engine *e, struct chance *c)
 }
 
 // The prompt is freed at once: what is left of it is the session's own affair.
-static void prepare(struct walker *w, const struct carat_prompt *prompt, size_t n)
+static void prepare(struct walker *w, const struct carat_prompt *prompt, size_t n, bool asks_disk)
 {
     struct carat_error err = {0};
     size_t reused = 0;
     size_t common = carat_session_common(w->session, prompt);
+    if (asks_disk && carat_session_needs_disk(w->session, prompt) &&
+        carat_session_prepare_disk(w->session, prompt, &err)) {
+        note(w, err.text, n);
+    }
     if (carat_session_prepare(w->session, prompt, &reused, &err)) {
         note(w, err.text, n);
     } else if (w->options.cache ? reused < common : reused != common) {
@@ -452,7 +456,7 @@ static void sync_somewhere(struct walker *w, struct carat_engine *e, struct chan
     }
     w->reports_left = below(c, 5) == 0 ? below(c, 20) : SIZE_MAX;
     if (below(c, 2)) {
-        prepare(w, prompt, n);
+        prepare(w, prompt, n, below(c, 2) == 0);
     } else {
         int rc = carat_session_sync(w->session, prompt, NULL, &err);
         w->must_sync = rc == CARAT_E_STOPPED;
@@ -531,6 +535,10 @@ static void decode_some(struct walker *walkers, size_t n, struct chance *c)
         int rc = carat_decode(steps, n_steps, &err);
         for (size_t k = 0; k < n_steps; k++) {
             if (rc) {
+                note(who[k], err.text, 0);
+            }
+            if (carat_session_parts(steps[k].session) && below(c, 4) > 0 &&
+                carat_session_keep(steps[k].session, &err)) {
                 note(who[k], err.text, 0);
             }
             check_state(who[k]);

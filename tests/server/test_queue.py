@@ -6,6 +6,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -16,6 +17,7 @@ import workload
 from harness import CARAT, DEMO, Server
 
 IS_SLOW = os.environ.get("CARAT_SANITIZE", "none") != "none"
+SLOW_DISK = os.environ.get("CARAT_SLOW_DISK")
 
 
 def metric(server, name):
@@ -388,6 +390,100 @@ class Reuse(unittest.TestCase):
                 self.assertEqual(first["content"], second["content"])
         finally:
             shutil.rmtree(folder)
+
+
+@unittest.skipUnless(SLOW_DISK and not IS_SLOW, "needs a library that is loaded before all others")
+class SlowDisk(unittest.TestCase):
+    """While HOLD is there, nothing is written to a snapshot: others go on."""
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.hold_file = os.path.join(self.folder, "hold")
+        self.held_file = os.path.join(self.folder, "held")
+        self.cache = os.path.join(self.folder, "cache")
+
+    def server(self, *args):
+        return Server(["--parallel", "2", "--cache-dir", self.cache, *args],
+                      env={"LD_PRELOAD": SLOW_DISK, "CARAT_TEST_HOLD": self.hold_file,
+                           "CARAT_TEST_HELD": self.held_file})
+
+    def hold(self):
+        open(self.hold_file, "w").close()
+
+    def let_go(self):
+        os.unlink(self.hold_file)
+
+    def wait_until_held(self):
+        wait_until("a snapshot is being written", lambda: os.path.exists(self.held_file))
+
+    def alone(self, body):
+        with Server() as server:
+            return server.json("/v1/chat/completions", body)["choices"][0]["message"]["content"]
+
+    def test_others_go_on_while_a_conversation_is_written(self):
+        first = chat("What is the capital of France? " * 20, max_tokens=8)
+        second = chat("How many legs does a spider have? " * 20, max_tokens=8)
+        third = chat("Name a colour of the rainbow. " * 20, max_tokens=8)
+        with self.server() as server:
+            server.json("/v1/chat/completions", first)
+            answer = server.json("/v1/chat/completions", second)
+            self.hold()
+            evicting = Client(server, third)  # takes the first one's slot, which has to be kept
+            self.wait_until_held()
+            # The second conversation goes on, as a stream and whole, and so does all the rest.
+            message = answer["choices"][0]["message"]
+            more = {**second, "messages": second["messages"] + [
+                {"role": "assistant", "content": message["content"]}, {"role": "user", "content": "And an ant?"}]}
+            again = server.json("/v1/chat/completions", more)
+            self.assertGreater(again["usage"]["prompt_tokens_details"]["cached_tokens"], 100)
+            stream = Stream(server, {**more, "max_tokens": 8})
+            self.assertIn(b"[DONE]", stream.rest())
+            self.assertEqual(server.request("/health")[0], 200)
+            self.assertTrue(evicting.is_alive())
+            self.let_go()
+            found = evicting.json()["choices"][0]["message"]["content"]
+            self.assertEqual(metric(server, "carat_cache_snapshots"), 1)
+            # Its conversation is found on the disk.
+            back = server.json("/v1/chat/completions", first)
+            self.assertGreater(back["usage"]["prompt_tokens_details"]["cached_tokens"], 100)
+        self.assertEqual(found, self.alone(third))
+
+    def test_who_leaves_while_the_disk_is_slow(self):
+        first = chat("What is the capital of France? " * 20, max_tokens=8)
+        with self.server("--parallel", "1") as server:
+            server.json("/v1/chat/completions", first)
+            self.hold()
+            stream = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+            stream.request("POST", "/v1/chat/completions", json.dumps({**endless(), "stream": True}),
+                           {"Content-Type": "application/json"})
+            self.wait_until_held()
+            stream.close()
+            waiting = Client(server, first)
+            wait_until("the next one waits", lambda: metric(server, "carat_requests_waiting") == 1)
+            self.let_go()
+            waiting.json()
+            self.assertEqual(outcome(server, "cancelled"), 1)
+
+    def test_the_end_waits_for_the_disk(self):
+        first = chat("What is the capital of France? " * 20, max_tokens=8)
+        with self.server("--parallel", "1", "--drain-timeout", "1") as server:
+            server.json("/v1/chat/completions", first)
+            self.hold()
+            client = Client(server, chat("Name a colour of the rainbow. " * 20))
+            self.wait_until_held()
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for_log("stopping")
+            time.sleep(1.5)  # the answer had its time
+            self.assertIsNone(server.process.poll())
+            self.let_go()
+            client.join(60)
+            self.assertEqual(client.status, 503)
+            self.assertEqual(server.wait(), 0)
+            server.process = None
+        with self.server() as server:
+            back = server.json("/v1/chat/completions", first)
+            self.assertGreater(back["usage"]["prompt_tokens_details"]["cached_tokens"], 100)
 
 
 if __name__ == "__main__":
