@@ -26,10 +26,11 @@ DOORS = [
     (r"gnutls/.*", ["src/server/http"]),
     (r"curl/.*", ["src/server/fetch.c", "src/cli/pull_http.c"]),
     (r"openssl/.*", ["src/cli/pull_digest.c"]),
-    (r"sys/socket\.h|netinet/.*|arpa/.*|netdb\.h", ["src/server/http", "src/server/fetch.c"]),
-    (r"signal\.h", ["src/base/os.c", "src/base/pool.c", "src/cli/line_edit_libedit.c"]),
+    (r"sys/socket\.h|netinet/.*|arpa/.*|netdb\.h",
+     ["src/server/http", "src/server/fetch.c", "src/base/os_child.c"]),
+    (r"signal\.h", ["src/base/os.c", "src/base/os_child.c", "src/base/pool.c", "src/cli/line_edit_libedit.c"]),
     (r"poll\.h|unistd\.h", ["src/base/os", "src/server/http"]),
-    (r"fcntl\.h|dirent\.h|dlfcn\.h|sched\.h|termios\.h|sys/(?!socket).*|mach.*|windows\.h",
+    (r"fcntl\.h|dirent\.h|dlfcn\.h|sched\.h|spawn\.h|linux/.*|termios\.h|sys/(?!socket).*|mach.*|windows\.h",
      ["src/base/os", "src/compute/cpu/cpu_flags.c"]),
 ]
 
@@ -37,10 +38,10 @@ DOORS = [
 BANNED = "strcpy strcat sprintf vsprintf strtok atoi atol atoll atof gets alloca rand srand system popen"
 HOMES = [
     ("malloc calloc realloc free posix_memalign aligned_alloc strdup strndup", ["src/base/mem.c"]),
-    ("mmap munmap madvise mincore fork execv execve sigaction getenv isatty ioctl",
-     ["src/base/os.c"]),
+    ("mmap munmap madvise mincore fork posix_spawn execv execve sigaction getenv isatty ioctl",
+     ["src/base/os"]),
     ("fopen open read write opendir readdir stat fstat", ["src/base/os", "src/cli/"]),
-    ("exit _exit abort", ["src/base/error.c", "src/base/os.c", "src/cli/"]),
+    ("exit _exit abort", ["src/base/error.c", "src/base/os", "src/cli/"]),
     ("printf fprintf puts fputs putchar perror fputc putc fwrite",
      ["src/base/error.c", "src/cli/"]),
 ]
