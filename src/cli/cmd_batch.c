@@ -143,6 +143,7 @@ static int set_options(struct batch *b, struct carat_error *err)
     struct serve_options *o = &b->options;
     struct carat_memory need;
     serve_options_init(o);
+    o->has_decoder = true;
     o->engine = b->loaded.engine;
     o->n_slots = s->slots.is_set ? (size_t)s->slots.value : o->n_slots;
     o->n_workers = s->workers.is_set ? (size_t)s->workers.value : o->n_workers;

@@ -29,7 +29,7 @@ struct serve_settings {
     struct option_count connections, connections_per_client, header_size, json_depth, schema_size;
     struct option_number body_mb;
     struct option_number header_seconds, body_seconds, idle_seconds, drain_seconds;
-    struct option_number media_mb, media_megapixels, media_seconds;
+    struct option_number media_mb, media_megapixels, media_seconds, media_timeout;
     bool logs_json, is_quiet;
     struct model_settings model;
     struct sampling_settings sampling;
@@ -138,6 +138,9 @@ static const struct option limit_rows[] = {
      AT(media_megapixels), 0.001, 1e5, NULL},
     {"media-seconds-max", OPTION_NUMBER, "S", "a sound or film (default: 10800, 3 hours)",
      AT(media_seconds), 0.1, 1e6, NULL},
+    {"media-timeout", OPTION_NUMBER, "S",
+     "time that decoding one may take (default: 120, and the duration of a sound or film)",
+     AT(media_timeout), 0.1, 86400, NULL},
     {.name = NULL},
 };
 #undef AT
@@ -204,6 +207,8 @@ static int set_options(struct serve_options *o, const struct serve_settings *s)
         s->media_mb.is_set ? (uint64_t)(s->media_mb.value * 1e6) : o->body_size_max;
     o->media.pixels_max = (uint64_t)(s->media_megapixels.value * 1e6);
     o->media.seconds_max = s->media_seconds.value;
+    o->media.decode_seconds = s->media_timeout.value;
+    o->has_decoder = true;
     int code = set_list(o->api_keys, &s->api_keys, "api-key");
     code = code ? code : set_list(o->allowed_hosts, &s->hosts, "allow-host");
     return code ? code : set_list(o->allowed_origins, &s->origins, "allow-origin");

@@ -5,6 +5,7 @@
 #include "base/os.h"
 #include "cli/help.h"
 #include "cli/sources.h"
+#include "server/decoder.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -191,6 +192,13 @@ static bool is_word(const char *word, const char *a, const char *b)
     return strcmp(word, a) == 0 || strcmp(word, b) == 0;
 }
 
+// Not a command: what the server starts for itself.
+static int run_decoder(void)
+{
+    struct carat_error err = {0};
+    return decoder_serve(&err) ? say_error(&err) : EXIT_OK;
+}
+
 int main(int argc, char **argv)
 {
     struct output out;
@@ -205,6 +213,9 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     const char *word = argv[1];
+    if (strcmp(word, DECODER_WORD) == 0) {
+        return run_decoder();
+    }
     const struct command *command = command_find(word);
     if (command) {
         code = run_command(command, &out, argv + 2, (size_t)argc - 2);

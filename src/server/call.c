@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/os.h"
 #include "server/compiled.h"
+#include "server/decoder.h"
 #include "server/fetch.h"
 #include "server/recall.h"
 #include "server/work.h"
@@ -93,6 +94,23 @@ int call_parse_body(struct call *call, const struct json_value **root, struct ca
     return 0;
 }
 
+static bool is_wanted(void *user)
+{
+    const struct call *call = user;
+    return !http_reply_is_gone(call->reply);
+}
+
+int call_decode(struct call *call, const struct carat_media_source *source,
+                struct carat_media **out, struct carat_error *err)
+{
+    struct carat_media_source limited = *source;
+    limited.limits = call->server->options->media;
+    const struct decoder_wish wish = {.source = &limited, .go_on = is_wanted, .user = call};
+    return call->server->decoder && source->data
+               ? decoder_decode(call->server->decoder, out, &wish, err)
+               : carat_media_new(out, &limited, err);
+}
+
 int call_add_media(struct call *call, const struct carat_media_source *source,
                    const struct carat_media **out, struct carat_error *err)
 {
@@ -108,10 +126,8 @@ int call_add_media(struct call *call, const struct carat_media_source *source,
         }
         call->media = grown;
     }
-    struct carat_media_source limited = *source;
-    limited.limits = call->server->options->media;
     struct carat_media *medium = NULL;
-    int rc = carat_media_new(&medium, &limited, err);
+    int rc = call_decode(call, source, &medium, err);
     if (rc) {
         return rc;
     }

@@ -169,7 +169,11 @@ const char *call_text(struct call *call, struct slice text, struct carat_error *
 const char *call_json(struct call *call, const struct json_value *v, struct carat_error *err);
 // The body as a JSON object, in call->doc.
 int call_parse_body(struct call *call, const struct json_value **root, struct carat_error *err);
-// Decodes a medium under the server's limits. source->data etc. need not outlive the call.
+// Decodes a medium under the server's limits, in a process of its own where there is one. The
+// caller frees it.
+int call_decode(struct call *call, const struct carat_media_source *source,
+                struct carat_media **out, struct carat_error *err);
+// The same for a medium of the call's. source->data etc. need not outlive the call.
 int call_add_media(struct call *call, const struct carat_media_source *source,
                    const struct carat_media **out, struct carat_error *err);
 // The address of a medium in a request: data: is decoded; http(s): only where the server allows

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "server/decoder.h"
 #include "server/queue.h"
 #include "server/server.h"
 
@@ -138,6 +139,27 @@ static void write_cache(struct writer *w, struct server *s)
     one(w, "carat_cache_bytes", "gauge", "Bytes of the snapshots.", (double)c.snapshot_bytes);
 }
 
+static void write_media(struct writer *w, struct server *s)
+{
+    static const char name[] = "carat_media_total";
+    struct decoder_state d = {.n_ok = 0};
+    if (!s->decoder) {
+        return;
+    }
+    decoder_state(s->decoder, &d);
+    describe(w, name, "counter", "Pictures, sounds and films of requests, by how decoding ended.");
+    const struct {
+        const char *how;
+        uint64_t n;
+    } rows[] = {{"ok", d.n_ok}, {"refused", d.n_refused}, {"failed", d.n_failed}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        buf_addf(w->out, "%s{%s,outcome=\"%s\"} %llu\n", name, w->labels, rows[i].how,
+                 (unsigned long long)rows[i].n);
+    }
+    one(w, "carat_decoders_started_total", "counter", "Processes that were started to decode them.",
+        (double)d.n_started);
+}
+
 void metrics_write(struct server *s, struct buf *out)
 {
     struct metrics *m = &s->metrics;
@@ -153,6 +175,7 @@ void metrics_write(struct server *s, struct buf *out)
     write_requests(&w, m);
     write_tokens(&w, m);
     write_cache(&w, s);
+    write_media(&w, s);
     histograms(&w, "carat_time_to_first_token_seconds", "vllm:time_to_first_token_seconds",
                "From a request to its first token.", &m->first_token);
     histograms(&w, "carat_time_per_output_token_seconds", "vllm:time_per_output_token_seconds",

@@ -43,6 +43,7 @@ struct serve_options {
     size_t schema_size_max;
     double header_seconds, body_seconds, idle_seconds;
     struct carat_media_limits media;
+    bool has_decoder;     // media are decoded by this program in processes of its own (decoder.h)
     double drain_seconds; // how long running answers may take at the end
 
     bool logs_json;

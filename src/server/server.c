@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/os.h"
+#include "server/decoder.h"
 #include "server/queue.h"
 
 void serve_options_init(struct serve_options *o)
@@ -54,16 +55,28 @@ static int open_cache(struct server *s, struct carat_error *err)
     return carat_cache_new(&s->cache, s->engine, &cache, err);
 }
 
+static int open_decoder(struct server *s, struct carat_error *err)
+{
+    const struct serve_options *o = s->options;
+    const struct decoder_options decoder = {.ready_max = o->n_workers, .logs_json = o->logs_json};
+    const struct carat_model_info *info = carat_engine_info(s->engine);
+    return o->has_decoder && (info->sees || info->hears) ? decoder_new(&s->decoder, &decoder, err)
+                                                         : 0;
+}
+
 int server_open(struct server *s, struct carat_error *err)
 {
     name_model(s);
     s->started = os_unix_time();
     int rc = open_cache(s, err);
+    rc = rc ? rc : open_decoder(s, err);
     return rc ? rc : queue_new(&s->queue, s, err);
 }
 
 void server_release(struct server *s)
 {
+    decoder_stop(s->decoder); // workers wait for it
     queue_free(s->queue);
+    decoder_free(s->decoder);
     carat_cache_free(s->cache);
 }

@@ -7,6 +7,7 @@
 #include "server/metrics.h"
 #include "server/serve.h"
 
+struct decoder;
 struct queue;
 struct recall;
 struct keys;
@@ -17,6 +18,7 @@ struct server {
     struct carat_engine *engine;
     struct carat_cache *cache;
     struct queue *queue;
+    struct decoder *decoder; // of media; NULL: they are decoded here
     struct recall *recall;
     struct stored *stored; // answers that clients refer to later (stored.h)
     struct keys *keys;

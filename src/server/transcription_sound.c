@@ -203,14 +203,11 @@ int transcription_ask(struct call *call, const struct transcription_wish *wish, 
                       struct transcription_piece **pieces, size_t *n, double *seconds,
                       struct carat_error *err)
 {
-    const struct carat_media_source source = {.type = CARAT_MEDIA_AUDIO,
-                                              .data = file.data,
-                                              .size = file.size,
-                                              .segment_seconds = -1,
-                                              .limits = call->server->options->media};
+    const struct carat_media_source source = {
+        .type = CARAT_MEDIA_AUDIO, .data = file.data, .size = file.size, .segment_seconds = -1};
     struct carat_media *sound = NULL;
     const char *question = make_question(call, wish, err);
-    int rc = question ? carat_media_new(&sound, &source, err) : CARAT_E_MEMORY;
+    int rc = question ? call_decode(call, &source, &sound, err) : CARAT_E_MEMORY;
     if (!rc) {
         *seconds = carat_media_info(sound)->source_seconds;
         rc = cut(call, sound, question, pieces, n, err);
