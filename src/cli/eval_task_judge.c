@@ -48,10 +48,12 @@ static bool next_children(struct pair *p, const struct json_value **a, const str
     if (!json_next(&p->left)) {
         return false;
     }
-    *a = p->left.value;
     if (json_kind(p->a) == JSON_OBJECT) {
+        // By its name on both sides: of a name that occurs twice, the last one counts.
+        *a = json_getn(p->a, p->left.key);
         *b = json_getn(p->b, p->left.key);
     } else {
+        *a = p->left.value;
         *b = json_next(&p->right) ? p->right.value : NULL;
     }
     return true;
