@@ -268,7 +268,7 @@ int logit_reader_next(struct logit_reader *r, struct logit_row *row, struct cara
     }
     bool is_whole = cursor_u64(&c) == row_check(r->bytes, size, r->head.n_rows - r->i_row);
     bool is_sound = isfinite(row->high) && isfinite(row->step) && row->step >= 0 &&
-                    isfinite(row->logprob) && row->top < n_vocab;
+                    isfinite(row->logprob) && row->top < n_vocab && row->codes[row->top] == 0;
     if (!is_whole || !is_sound) {
         return fail(err, CARAT_E_FORMAT,
                     "%s: row %llu is damaged; record it again with --save-logits", r->file.path,

@@ -85,30 +85,67 @@ static int add_windows(struct eval_plan *plan, uint32_t domain, size_t start, si
     return 0;
 }
 
-static int add_text(struct eval_plan *plan, const struct carat_engine *engine, uint32_t domain,
-                    const char *text, size_t size, struct carat_error *err)
+// Room for n more tokens; NULL: there is none.
+static carat_token *room_for(struct eval_plan *plan, size_t n, struct carat_error *err)
 {
-    const struct eval_domain *d = &plan->domains[domain];
-    if (plan->rule.tokens_max && d->n_scored >= plan->rule.tokens_max) {
+    carat_token *all =
+        grow(plan->tokens, &plan->tokens_capacity, plan->n_tokens, n, sizeof(*all), err);
+    plan->tokens = all ? all : plan->tokens;
+    return all ? all + plan->n_tokens : NULL;
+}
+
+// The n tokens that were put behind the plan's.
+static int add_tokens(struct eval_plan *plan, uint32_t domain, size_t n, struct carat_error *err)
+{
+    size_t start = plan->n_tokens;
+    plan->n_tokens += n;
+    if (n > 0 && plan->tokens[start] == plan->bos) { // each window has its own
+        start++;
+        n--;
+    }
+    return add_windows(plan, domain, start, n, err);
+}
+
+static bool is_full(const struct eval_plan *plan, uint32_t domain)
+{
+    return plan->rule.tokens_max && plan->domains[domain].n_scored >= plan->rule.tokens_max;
+}
+
+static int add_text(struct eval_plan *plan, const struct carat_engine *engine, uint32_t domain,
+                    struct slice text, struct carat_error *err)
+{
+    if (is_full(plan, domain)) {
         return 0;
     }
-    carat_token *all =
-        grow(plan->tokens, &plan->tokens_capacity, plan->n_tokens, size + 1, sizeof(*all), err);
-    if (!all) {
+    const unsigned flags = plan->rule.has_special ? CARAT_TOKENIZE_SPECIAL : 0;
+    carat_token *tokens = room_for(plan, text.size + 1, err);
+    if (!tokens) {
         return CARAT_E_MEMORY;
     }
-    plan->tokens = all;
-    const unsigned flags = plan->rule.has_special ? CARAT_TOKENIZE_SPECIAL : 0;
-    carat_token *tokens = all + plan->n_tokens;
-    int64_t n = carat_tokenize(engine, text, size, flags, tokens, size + 1, err);
-    if (n < 0) {
-        return (int)n;
+    int64_t n = carat_tokenize(engine, text.data, text.size, flags, tokens, text.size + 1, err);
+    return n < 0 ? (int)n : add_tokens(plan, domain, (size_t)n, err);
+}
+
+// Tokens that are given as such.
+static int add_ids(struct eval_plan *plan, const struct carat_engine *engine, uint32_t domain,
+                   const struct json_value *ids, const char *where, struct carat_error *err)
+{
+    const size_t n_vocab = carat_engine_info(engine)->n_vocab;
+    carat_token *tokens = room_for(plan, json_count(ids), err);
+    size_t n = 0;
+    if (!tokens) {
+        return CARAT_E_MEMORY;
     }
-    // Each window has its own.
-    size_t first = n > 0 && tokens[0] == plan->bos;
-    size_t start = plan->n_tokens + first;
-    plan->n_tokens += (size_t)n;
-    return add_windows(plan, domain, start, (size_t)n - first, err);
+    for (struct json_iter it = json_iter(ids); json_next(&it);) {
+        uint64_t id = 0;
+        if (!json_u64(it.value, &id) || id >= n_vocab) {
+            return fail(err, CARAT_E_FORMAT,
+                        "%s: tokens: expected integers below %zu, found another at index %zu",
+                        where, n_vocab, n);
+        }
+        tokens[n++] = (carat_token)id;
+    }
+    return is_full(plan, domain) ? 0 : add_tokens(plan, domain, n, err);
 }
 
 // --------------------------------------------------------------------------------------- files
@@ -130,16 +167,18 @@ static int add_line(struct eval_plan *plan, const struct carat_engine *engine, c
     rc = rc ? rc : json_parse(&doc, line.data, line.size, buf_text(&where), err);
     if (rc == 0) {
         const struct json_value *text = json_get(json_root(doc), "text");
+        const struct json_value *ids = json_get(json_root(doc), "tokens");
         struct slice name = json_string(json_get(json_root(doc), "domain"));
-        if (json_kind(text) != JSON_STRING) {
+        name = name.size ? name : slice_of(base_name(file));
+        if (json_kind(text) != JSON_STRING && json_kind(ids) != JSON_ARRAY) {
             rc = fail(err, CARAT_E_FORMAT, "%s: expected a string \"text\", found %s",
                       buf_text(&where), json_kind_name(json_kind(text)));
-        } else {
-            name = name.size ? name : slice_of(base_name(file));
-            rc = domain_find(&domain, plan, name.data, name.size, err);
-            rc = rc ? rc
-                    : add_text(plan, engine, domain, json_string(text).data, json_string(text).size,
-                               err);
+        }
+        rc = rc ? rc : domain_find(&domain, plan, name.data, name.size, err);
+        if (rc == 0) {
+            rc = json_kind(ids) == JSON_ARRAY
+                     ? add_ids(plan, engine, domain, ids, buf_text(&where), err)
+                     : add_text(plan, engine, domain, json_string(text), err);
         }
     }
     json_free(doc);
@@ -178,7 +217,8 @@ static int add_file(struct eval_plan *plan, const struct carat_engine *engine, c
         rc = add_lines(plan, engine, file, &content, err);
     } else if (rc == 0) {
         rc = domain_find(&domain, plan, name, strlen(name), err);
-        rc = rc ? rc : add_text(plan, engine, domain, buf_text(&content), content.size, err);
+        rc = rc ? rc
+                : add_text(plan, engine, domain, slice_make(buf_text(&content), content.size), err);
     }
     buf_release(&content);
     return rc;
