@@ -242,6 +242,16 @@ bool os_child_is_quiet(const struct os_child *c)
 #define SEND_FLAGS MSG_DONTWAIT
 #endif
 
+static int fail_late(struct carat_error *err)
+{
+    return fail(err, CARAT_E_FULL, "another process takes longer than it may");
+}
+
+static bool is_over(const struct os_patience *p, double now)
+{
+    return p->deadline > 0 && now > p->deadline;
+}
+
 // Until something can be done with the socket, or waiting is over.
 static int wait_for(const struct os_child *c, short events, const struct os_patience *p,
                     double last, struct carat_error *err)
@@ -251,9 +261,8 @@ static int wait_for(const struct os_child *c, short events, const struct os_pati
         if (p->go_on && !p->go_on(p->user)) {
             return fail(err, CARAT_E_STOPPED, "waiting for another process was stopped");
         }
-        if ((p->silence_seconds > 0 && now > last + p->silence_seconds) ||
-            (p->deadline > 0 && now > p->deadline)) {
-            return fail(err, CARAT_E_FULL, "another process takes longer than it may");
+        if (is_over(p, now) || (p->silence_seconds > 0 && now > last + p->silence_seconds)) {
+            return fail_late(err);
         }
         struct pollfd look = {.fd = c->fd, .events = events};
         const int n = poll(&look, 1, LOOK_MS);
@@ -284,6 +293,7 @@ int os_child_send(const struct os_child *c, const void *data, size_t size,
         if (n >= 0) {
             done += (size_t)n;
             last = os_seconds();
+            rc = is_over(p, last) ? fail_late(err) : 0;
         } else if (is_later(errno)) {
             rc = wait_for(c, POLLOUT, p, last, err);
         } else {
@@ -305,6 +315,7 @@ int os_child_receive(const struct os_child *c, void *out, size_t size, const str
         if (n > 0) {
             done += (size_t)n;
             last = os_seconds();
+            rc = is_over(p, last) ? fail_late(err) : 0;
         } else if (n == 0) {
             rc = fail(err, CARAT_E_IO, "the other process is gone");
         } else if (is_later(errno)) {

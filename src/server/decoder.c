@@ -186,79 +186,6 @@ static int ask(struct task *t, double cpu_seconds, struct carat_error *err)
     return rc ? rc : put(t, s->data, s->size, err);
 }
 
-static int refuse(const char *what, struct carat_error *err)
-{
-    return fail(err, CARAT_E_FORMAT, "the decoder's answer makes no sense: %s", what);
-}
-
-// What the child says was wrong with the file. The libraries quote what stands in it.
-static int read_refusal(struct task *t, const struct decoder_answer *a, struct carat_error *why,
-                        struct carat_error *err)
-{
-    struct carat_error said = {.status = a->status};
-    if (a->status >= 0 || a->status < CARAT_E_STOPPED || a->size == 0 ||
-        a->size >= sizeof(said.text)) {
-        return refuse("an error that is none", err);
-    }
-    int rc = get(t, said.text, a->size, err);
-    if (rc) {
-        return rc;
-    }
-    const bool is_utf8 = utf8_is_valid(said.text, a->size);
-    for (size_t i = 0; i < a->size; i++) {
-        const unsigned char c = (unsigned char)said.text[i];
-        if (c < ' ' || c == 0x7f || (c > 0x7f && !is_utf8)) {
-            said.text[i] = '?';
-        }
-    }
-    // The child's memory is limited; that there is none left is the file's doing.
-    said.status = said.status == CARAT_E_MEMORY ? CARAT_E_FULL : said.status;
-    *why = said;
-    return 0;
-}
-
-static int read_medium(struct task *t, struct carat_media **out, struct carat_error *err)
-{
-    struct carat_media *media = NULL;
-    uint64_t number = 0;
-    int rc = carat_media_read(&media, t->wish->source, get, t, err);
-    rc = rc ? rc : get(t, &number, sizeof(number), err);
-    if (!rc && number != t->number) {
-        rc = refuse("it does not end where it should", err);
-    }
-    if (rc) {
-        carat_media_free(media);
-        return rc;
-    }
-    *out = media;
-    return 0;
-}
-
-// 0: an answer, which is *out or *why.
-static int hear(struct task *t, struct carat_media **out, struct carat_error *why,
-                struct carat_error *err)
-{
-    struct decoder_answer a;
-    int rc;
-    do {
-        rc = get(t, &a, sizeof(a), err);
-    } while (!rc && a.kind == DECODER_WORKING && a.number == t->number);
-    if (rc) {
-        return rc;
-    }
-    if (a.number != t->number) {
-        return refuse("it is for another request", err);
-    }
-    switch (a.kind) {
-    case DECODER_REFUSED:
-        return read_refusal(t, &a, why, err);
-    case DECODER_DONE:
-        return read_medium(t, out, err);
-    default:
-        return refuse("it is of no known kind", err);
-    }
-}
-
 static const char *name_of(const struct carat_media_source *s)
 {
     return s->type == CARAT_MEDIA_IMAGE   ? "picture"
@@ -326,7 +253,9 @@ int decoder_decode(struct decoder *d, struct carat_media **out, const struct dec
     t.number = atomic_fetch_add(&d->last_number, 1) + 1;
     set_patience(&t, &cpu_seconds);
     rc = ask(&t, cpu_seconds, &problem);
-    rc = rc ? rc : hear(&t, &media, &why, &problem);
+    const struct decoder_hearing hearing = {
+        .number = t.number, .source = wish->source, .get = get, .user = &t};
+    rc = rc ? rc : decoder_hear(&hearing, &media, &why, &problem);
     if (rc) {
         return fail_task(&t, &r, &problem, err);
     }

@@ -33,4 +33,15 @@ struct decoder_answer {
     uint32_t zero;
 };
 
+// Reads one answer. 0: it made sense, and is *out, or *why the file was refused; for anything else
+// the decoder is not to be asked again.
+struct decoder_hearing {
+    uint64_t number;                         // of the request
+    const struct carat_media_source *source; // what was asked for
+    carat_media_get get;
+    void *user;
+};
+int decoder_hear(const struct decoder_hearing *h, struct carat_media **out, struct carat_error *why,
+                 struct carat_error *err);
+
 #endif
