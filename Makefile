@@ -5,12 +5,13 @@ B ?= build
 T ?= 60
 PROMPT ?=
 MODELS ?=
+FIXTURES ?=
 ARGS ?=
 # Where the system's Meson is too old, tools/setup.sh puts one of its own into build-tools/.
 MESON = $(if $(wildcard build-tools/bin/meson),build-tools/bin/meson,meson)
 NINJA = $(if $(wildcard build-tools/bin/ninja),build-tools/bin/ninja,ninja)
 
-.PHONY: help build run test bench check-peers fuzz soak serve-speed install format check clean
+.PHONY: help build run test bench check-peers check-quantized round-trips fuzz soak serve-speed install format check clean
 
 help:
 	@echo 'make build        build/carat; needs a C compiler, meson, ninja, pkg-config'
@@ -18,6 +19,8 @@ help:
 	@echo 'make test         install what is missing, build, run every test'
 	@echo 'make bench        speed of the kernels, then of the demo model'
 	@echo 'make check-peers MODELS="a.gguf b.gguf"  carat and llama.cpp in turn; ARGS="--only decode" and more'
+	@echo 'make check-quantized  files that carat quantizes, in llama.cpp: MODELS="...", ARGS="--types Q4_K_M" and more'
+	@echo 'make round-trips FIXTURES=DIR  checkpoint to GGUF and back, for every model of a folder of fixtures'
 	@echo 'make fuzz T=60    every fuzz target for T seconds; TARGETS="gguf ..." for some'
 	@echo 'make soak T=600   32 mixed clients against carat serve, kills and restarts, for T seconds'
 	@echo 'make serve-speed  tokens a second of 1, 4 and 8 streams at once: MODEL=..., ARGS="--tokens 64" and more'
@@ -49,6 +52,14 @@ bench: build
 
 check-peers: build
 	@tools/check_peers.py --carat $(B)/carat $(ARGS) $(MODELS)
+
+check-quantized: build
+	@$(NINJA) -C $(B) tests/golden/all_logits
+	@tools/check_quantized.py --carat $(B)/carat --logits $(B)/tests/golden/all_logits $(ARGS) $(MODELS)
+
+round-trips: build
+	@CARAT=$(abspath $(B)/carat) CARAT_MODEL=$(CURDIR)/demo/carat-demo.gguf CARAT_TEST_DATA=$(CURDIR)/tests/data \
+		CARAT_FIXTURES=$(FIXTURES) python3 tests/cli/test_round_trips.py
 
 fuzz:
 	@tools/setup.sh fuzz

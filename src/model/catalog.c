@@ -352,7 +352,8 @@ static int reorder(struct item *it, enum projector_role role, struct carat_error
     return 0;
 }
 
-static int add_projector(struct catalog *c, const struct source *source, struct carat_error *err)
+static int add_projector(struct catalog *c, const struct source *source, bool is_exact,
+                         struct carat_error *err)
 {
     for (int role = 0; role < ROLE_PROJECTOR_COUNT; role++) {
         char there[PROJECTOR_NAME_SIZE];
@@ -367,7 +368,7 @@ static int add_projector(struct catalog *c, const struct source *source, struct 
         it->is_projector = true;
         it->is_matrix = false;
         bool is_small = it->rows == 1 || role == ROLE_POSITIONS;
-        it->to = it->asked = is_small ? DTYPE_F32 : DTYPE_BF16;
+        it->to = it->asked = is_small ? DTYPE_F32 : is_exact ? it->type : DTYPE_BF16;
         if (role <= ROLE_PATCH_DENSE || role == ROLE_POSITIONS) {
             int rc = reorder(it, (enum projector_role)role, err);
             if (rc) {
@@ -381,15 +382,20 @@ static int add_projector(struct catalog *c, const struct source *source, struct 
 
 // ---------------------------------------------------------------------------------------- catalog
 
-// What is there and has no place in the new file: towers of other members, say.
-static void tell_left_out(const struct source *source, size_t n_taken)
+// Those of a checkpoint that have no place in the new file: towers of other members, say. The copy
+// of the embedding as a head has one.
+size_t catalog_left_out(const struct source *source, const struct catalog *const *catalogs,
+                        size_t n_catalogs)
 {
-    size_t n = source_n_tensors(source);
-    if (n > n_taken) {
-        log_line(CARAT_LOG_WARNING,
-                 "%s: %zu of its %zu tensors are not of the kind that carat runs and are left out",
-                 source_path(source), n - n_taken, n);
+    const char *prefix = weights_prefix(source);
+    size_t n_taken = source_find(source, "lm_head.weight") && !has_own_head(source, prefix);
+    for (size_t k = 0; k < n_catalogs; k++) {
+        for (size_t i = 0; i < catalogs[k]->n; i++) {
+            n_taken += catalogs[k]->items[i].data && catalogs[k]->items[i].source == source;
+        }
     }
+    size_t n = source_n_tensors(source);
+    return n > n_taken ? n - n_taken : 0;
 }
 
 int catalog_add(struct catalog *c, const struct source *source, const struct model_config *config,
@@ -398,21 +404,10 @@ int catalog_add(struct catalog *c, const struct source *source, const struct mod
     if (source_gguf(source)) {
         return add_gguf(c, source, parts, err);
     }
-    size_t before = c->n;
     int rc = parts & CATALOG_MODEL ? add_decoder(c, source, config, err) : 0;
-    if (rc == 0 && (parts & CATALOG_PROJECTOR)) {
-        rc = add_projector(c, source, err);
-    }
-    if (rc == 0 && parts == (CATALOG_MODEL | CATALOG_PROJECTOR)) {
-        size_t n_made = 0;
-        for (size_t i = before; i < c->n; i++) {
-            n_made += c->items[i].data == NULL;
-        }
-        tell_left_out(source, c->n - before - n_made +
-                                  (source_find(source, "lm_head.weight") != NULL &&
-                                   !has_own_head(source, weights_prefix(source))));
-    }
-    return rc;
+    return rc == 0 && (parts & CATALOG_PROJECTOR)
+               ? add_projector(c, source, (parts & CATALOG_EXACT) != 0, err)
+               : rc;
 }
 
 void catalog_release(struct catalog *c)

@@ -33,11 +33,18 @@ struct catalog {
     size_t n;
 };
 
-enum catalog_parts { CATALOG_MODEL = 1, CATALOG_PROJECTOR = 2 };
+enum catalog_parts {
+    CATALOG_MODEL = 1,
+    CATALOG_PROJECTOR = 2,
+    CATALOG_EXACT = 4, // projections of a checkpoint keep the type they have, else they get BF16
+};
 // Appends the tensors of a source: of a GGUF file all that belong to the parts, of a checkpoint
 // those that the tables name (weights.h, projector.h). config is for checkpoints.
 int catalog_add(struct catalog *c, const struct source *source, const struct model_config *config,
                 unsigned parts, struct carat_error *err);
+// How many tensors of a checkpoint are in none of the catalogs.
+size_t catalog_left_out(const struct source *source, const struct catalog *const *catalogs,
+                        size_t n_catalogs);
 void catalog_release(struct catalog *c);
 // n values of row `row` from column `first` on, a whole number of blocks.
 void item_read(const struct item *item, float *out, uint64_t row, uint64_t first, size_t n);

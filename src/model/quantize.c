@@ -247,20 +247,41 @@ static int plan_product(struct product *p, struct carat_error *err)
     return rc ? rc : gguf_writer_plan(p->writer, err);
 }
 
+static void tell_left_out(const struct job *j)
+{
+    const struct catalog *const catalogs[] = {&j->model.catalog, &j->apart.catalog};
+    size_t n = catalog_left_out(j->source, catalogs, 2);
+    if (n > 0) {
+        log_line(CARAT_LOG_WARNING,
+                 "%s: %zu of its %zu tensors are not of the kind that carat runs and are left out",
+                 source_path(j->source), n, source_n_tensors(j->source));
+    }
+}
+
 static int fill_catalogs(struct job *j, struct carat_error *err)
 {
     bool is_own = !j->projector_source;
-    unsigned own = is_own && j->place == CARAT_PROJECTOR_INSIDE ? CATALOG_PROJECTOR : 0;
+    // A checkpoint with towers has a projection as well, of which alone nothing can be made.
+    bool has_any =
+        !is_own || !j->is_checkpoint || j->projector.has_vision || j->projector.has_audio;
+    bool is_inside = has_any && j->place == CARAT_PROJECTOR_INSIDE;
+    const struct recipe *recipe = j->o->type ? recipe_find(j->o->type) : NULL;
+    bool is_exact = !j->o->type || (recipe && recipe_type(recipe) == DTYPE_F32);
+    unsigned projector = CATALOG_PROJECTOR | (is_exact ? CATALOG_EXACT : 0);
     const struct source *from = is_own ? j->source : j->projector_source;
-    int rc = catalog_add(&j->model.catalog, j->source, &j->config, CATALOG_MODEL | own, err);
-    if (rc == 0 && !is_own && j->place == CARAT_PROJECTOR_INSIDE) {
-        rc = catalog_add(&j->model.catalog, from, &j->config, CATALOG_PROJECTOR, err);
+    int rc = catalog_add(&j->model.catalog, j->source, &j->config,
+                         CATALOG_MODEL | (is_own && is_inside ? projector : 0), err);
+    if (rc == 0 && !is_own && is_inside) {
+        rc = catalog_add(&j->model.catalog, from, &j->config, projector, err);
     }
-    if (rc == 0 && j->place == CARAT_PROJECTOR_APART) {
-        rc = catalog_add(&j->apart.catalog, from, &j->config, CATALOG_PROJECTOR, err);
+    if (rc == 0 && has_any && j->place == CARAT_PROJECTOR_APART) {
+        rc = catalog_add(&j->apart.catalog, from, &j->config, projector, err);
     }
     if (rc == 0 && j->model.catalog.n == 0) {
         rc = fail(err, CARAT_E_FORMAT, "%s: holds no tensors", j->o->source);
+    }
+    if (rc == 0 && is_own && j->is_checkpoint && j->place != CARAT_PROJECTOR_NONE) {
+        tell_left_out(j);
     }
     return rc;
 }
