@@ -19,7 +19,7 @@ ENDS = "<turn|><eos><|tool_response>"
 
 class Server:
     def __init__(self, options):
-        args = [options.carat, "serve", options.model, "--port", "0", "--quiet", "--no-loop-guard",
+        args = [options.carat, "serve", options.model, "--port", "0", "--quiet", "--no-loop-guard", "--cache-dir", "none",
                 "--parallel", str(max(options.streams)), "--context", str(options.context)]
         if options.threads:
             args += ["--threads", str(options.threads)]

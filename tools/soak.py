@@ -174,7 +174,8 @@ class Soak:
         self.may_ask.set()
 
     def args(self, *more):
-        return [self.options.carat, "serve", self.options.model, "--quiet", *more]
+        kept = [] if "--cache-dir" in more else ["--cache-dir", "none"]
+        return [self.options.carat, "serve", self.options.model, "--quiet", *kept, *more]
 
     def watch_clock(self):
         """A machine that sleeps, or a debugger, stops everybody: then requests run out of time."""

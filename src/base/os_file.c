@@ -218,6 +218,27 @@ bool os_remove(const char *path)
     return unlink(path) == 0;
 }
 
+bool os_cache_folder(struct buf *out)
+{
+#if defined(__APPLE__)
+    static const char below_home[] = "/Library/Caches";
+#else
+    static const char below_home[] = "/.cache";
+#endif
+    const char *named = os_env("XDG_CACHE_HOME"); // which does not count unless it is a whole path
+    const char *home = os_env("HOME");
+    if (named && named[0] == '/') {
+        buf_adds(out, named);
+        return true;
+    }
+    if (!home || home[0] != '/') {
+        return false;
+    }
+    buf_adds(out, home);
+    buf_adds(out, below_home);
+    return true;
+}
+
 int os_make_folder(const char *path, struct carat_error *err)
 {
     char *part = mem_strdup(path, err);

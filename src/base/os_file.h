@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "carat.h"
+#include "base/str.h"
 
 // A file in the making. It has another name, which ends with OS_WRITER_SUFFIX, until it is
 // finished.
@@ -52,5 +52,8 @@ bool os_touch(const char *path);                               // used_at become
 bool os_remove(const char *path);                              // a file
 // With the folders it lies in, for the user alone; one that is there already is fine.
 int os_make_folder(const char *path, struct carat_error *err);
+// Appends where the user's programs put what can be made again: $XDG_CACHE_HOME, else ~/.cache, or
+// what the system has in its place. False: there is no such folder.
+bool os_cache_folder(struct buf *out);
 
 #endif

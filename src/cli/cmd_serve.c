@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/os_file.h"
 #include "cli/loading.h"
 #include "cli/slots.h"
 #include "server/serve.h"
@@ -98,10 +99,12 @@ static const struct option work_rows[] = {
     {"no-loop-guard", OPTION_FLAG, NULL, "let answers go round in circles", AT(has_no_loop_guard),
      0, 0, NULL},
     {"cache-dir", OPTION_TEXT, "FOLDER",
-     "keep what conversations have been read there, across restarts (default: not kept)",
+     "where conversations are kept across restarts (default: carat/snapshots in $XDG_CACHE_HOME, "
+     "else in ~/.cache, on macOS in ~/Library/Caches); none: nowhere",
      AT(cache_folder), 0, 0, NULL},
-    {"cache-size", OPTION_NUMBER, "GB", "most that folder may hold (default: 8)", AT(cache_gb),
-     0.001, 1e6, NULL},
+    {"cache-size", OPTION_NUMBER, "GB",
+     "most that folder may hold (default: 8.6, or a tenth of what the disk has left, if less)",
+     AT(cache_gb), 0.001, 1e6, NULL},
     {"rewind", OPTION_COUNT, "N",
      "tokens that a long conversation can be cut back by without being read again (default: 1024)",
      AT(rewind), 0, 1e6, NULL},
@@ -181,7 +184,6 @@ static int set_options(struct serve_options *o, const struct serve_settings *s)
     o->fetches_urls = s->fetches_urls;
     o->has_page = !s->has_no_page;
     o->has_loop_guard = !s->has_no_loop_guard;
-    o->cache_folder = s->cache_folder;
     o->logs_json = s->logs_json;
     o->is_quiet = s->is_quiet;
     set_size(&o->n_slots, &s->slots);
@@ -214,6 +216,25 @@ static int set_options(struct serve_options *o, const struct serve_settings *s)
     return code ? code : set_list(o->allowed_origins, &s->origins, "allow-origin");
 }
 
+// The folder that was named, or the user's own, which is nobody's wish: where it cannot be made,
+// the server does without. *own is to be released after the server.
+static int set_cache_folder(struct serve_options *o, const char *named, struct buf *own)
+{
+    struct carat_error err;
+    if (named) {
+        o->cache_folder = strcmp(named, "none") == 0 ? NULL : named;
+        return EXIT_OK;
+    }
+    if (!os_cache_folder(own)) {
+        say("warning: HOME is not set: conversations are not kept on disk; --cache-dir says where");
+        return EXIT_OK;
+    }
+    buf_adds(own, "/carat/snapshots");
+    o->cache_folder = buf_text(own);
+    o->cache_is_optional = true;
+    return buf_status(own, &err) ? say_error(&err) : EXIT_OK;
+}
+
 /* -------------------------------------------------------------------------------- start */
 
 struct starting {
@@ -222,29 +243,35 @@ struct starting {
     struct carat_memory need; // of all conversations
 };
 
-static void say_ready_json(const struct starting *s, const char *address)
+static void say_ready_json(const struct starting *s, const struct serve_ready *ready)
 {
     const struct carat_model_info *info = carat_engine_info(s->loaded->engine);
     struct buf line = {.max = 1 << 16};
     buf_adds(&line, "{\"level\":\"info\",\"event\":\"ready\",\"address\":");
-    buf_add_json(&line, address, strlen(address));
+    buf_add_json(&line, ready->address, strlen(ready->address));
     buf_adds(&line, ",\"model\":");
     buf_add_json(&line, info->name, strlen(info->name));
-    buf_addf(&line,
-             ",\"context\":%zu,\"parallel\":%zu,\"memory_bytes\":%llu,\"load_seconds\":%.3f}",
+    buf_addf(&line, ",\"context\":%zu,\"parallel\":%zu,\"memory_bytes\":%llu,\"load_seconds\":%.3f",
              s->need.context_max, s->options->n_slots, (unsigned long long)s->need.total,
              s->loaded->load_s);
+    if (ready->cache_folder) {
+        buf_adds(&line, ",\"cache_folder\":");
+        buf_add_json(&line, ready->cache_folder, strlen(ready->cache_folder));
+        buf_addf(&line, ",\"cache_bytes\":%llu,\"cache_bytes_max\":%llu",
+                 (unsigned long long)ready->cache_bytes, (unsigned long long)ready->cache_size_max);
+    }
+    buf_addc(&line, '}');
     say_plain("%s", buf_text(&line));
     buf_release(&line);
 }
 
-static void say_ready(void *user, const char *address)
+static void say_ready(void *user, const struct serve_ready *ready)
 {
     const struct starting *s = user;
     const struct serve_options *o = s->options;
     const struct carat_model_info *info = carat_engine_info(s->loaded->engine);
     if (o->logs_json) {
-        say_ready_json(s, address);
+        say_ready_json(s, ready);
         return;
     }
     say_plain("[%s: %s, %s, %s parameters, %zu threads (%s), loaded in %.2f s]", info->name,
@@ -259,7 +286,13 @@ static void say_ready(void *user, const char *address)
               o->allowed_origins[0] ? "pages of named sites may ask"
                                     : "pages of other sites are kept out",
               o->fetches_urls ? "; fetches media from public addresses" : "");
-    say_plain("carat: ready at %s", address);
+    if (ready->cache_folder) {
+        say_plain("[conversations are kept in %s: %s now, %s at most]", ready->cache_folder,
+                  size_text(ready->cache_bytes).text, size_text(ready->cache_size_max).text);
+    } else {
+        say_plain("[conversations are not kept on disk]");
+    }
+    say_plain("carat: ready at %s", ready->address);
 }
 
 static int start(const struct serve_settings *settings, struct serve_options *o,
@@ -304,9 +337,12 @@ static int run_serve(const struct command_call *call)
     if (code) {
         return code;
     }
+    struct buf folder = {.max = 1 << 16};
     struct loaded loaded = {.engine = NULL};
-    code = start(settings, &o, call, &loaded);
+    code = set_cache_folder(&o, settings->cache_folder, &folder);
+    code = code ? code : start(settings, &o, call, &loaded);
     loaded_release(&loaded);
+    buf_release(&folder);
     return code;
 }
 
@@ -340,8 +376,8 @@ const struct command command_serve = {
     .examples =
         (const struct example[]){
             {"carat serve", "the demonstration model at http://127.0.0.1:11435"},
-            {"carat serve gemma.gguf --context 65536 --parallel 2 --cache-dir ~/.cache/carat",
-             "two long conversations at a time, kept across restarts"},
+            {"carat serve gemma.gguf --context 65536 --parallel 2 --cache-size 20",
+             "two long conversations at a time, and 20 GB of earlier ones on disk"},
             {"OPENAI_BASE_URL=http://127.0.0.1:11435/v1 OPENAI_API_KEY=none some-agent",
              "a client of OpenAI's API"},
             {"ANTHROPIC_BASE_URL=http://127.0.0.1:11435 some-agent", "a client of Anthropic's API"},

@@ -175,27 +175,35 @@ static void drain(struct server *s)
     http_flush(s->http, FLUSH_SECONDS);
 }
 
-static void tell_address(const struct server *s, void (*on_ready)(void *, const char *), void *user)
+static void tell_ready(const struct server *s,
+                       void (*on_ready)(void *user, const struct serve_ready *ready), void *user)
 {
+    struct carat_cache_stats stats;
     const struct serve_options *o = s->options;
     char address[320];
     bool is_bare_ipv6 = strchr(o->host, ':') && o->host[0] != '[';
     snprintf(address, sizeof(address), "http%s://%s%.250s%s:%u", o->tls_cert ? "s" : "",
              is_bare_ipv6 ? "[" : "", o->host, is_bare_ipv6 ? "]" : "",
              (unsigned)http_port(s->http));
+    carat_cache_stats(s->cache, &stats);
+    const struct serve_ready ready = {.address = address,
+                                      .cache_folder = s->cache_folder,
+                                      .cache_size_max = s->cache_size_max,
+                                      .cache_bytes = stats.snapshot_bytes};
     if (on_ready) {
-        on_ready(user, address);
+        on_ready(user, &ready);
     }
 }
 
-int serve(const struct serve_options *options, void (*on_ready)(void *user, const char *address),
-          void *user, struct carat_error *err)
+int serve(const struct serve_options *options,
+          void (*on_ready)(void *user, const struct serve_ready *ready), void *user,
+          struct carat_error *err)
 {
     struct server s = {.options = options, .engine = options->engine};
     carat_set_log(on_log, &s);
     int rc = open_all(&s, err);
     if (rc == 0) {
-        tell_address(&s, on_ready, user);
+        tell_ready(&s, on_ready, user);
         run(&s);
         drain(&s);
     }

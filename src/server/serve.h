@@ -33,7 +33,8 @@ struct serve_options {
     double call_seconds; // longest time of one call; 0: no limit
     bool has_loop_guard;
     const char *cache_folder; // NULL: no snapshots on disk
-    uint64_t cache_size_max;
+    bool cache_is_optional;   // a folder that cannot be made is a warning
+    uint64_t cache_size_max;  // bytes; 0: 8 GiB, or a tenth of what the disk has, if that is less
 
     size_t connections_max;
     size_t connections_per_client_max;
@@ -52,8 +53,15 @@ struct serve_options {
 void serve_options_init(struct serve_options *o); // the defaults; engine must be set afterwards
 
 // Serves until SIGTERM or SIGINT, lets running answers end, and returns; a second signal stops at
-// once. on_ready is called when requests are taken, with the address ("http://127.0.0.1:11435").
-int serve(const struct serve_options *options, void (*on_ready)(void *user, const char *address),
-          void *user, struct carat_error *err);
+// once. on_ready is called when requests are taken.
+struct serve_ready {
+    const char *address;      // "http://127.0.0.1:11435"
+    const char *cache_folder; // NULL: none
+    uint64_t cache_size_max;
+    uint64_t cache_bytes; // that are there already
+};
+int serve(const struct serve_options *options,
+          void (*on_ready)(void *user, const struct serve_ready *ready), void *user,
+          struct carat_error *err);
 
 #endif

@@ -4,9 +4,15 @@
 
 #include <stdio.h>
 
+#include "base/error.h"
 #include "base/os.h"
+#include "base/os_file.h"
+#include "base/os_part.h"
 #include "server/decoder.h"
 #include "server/queue.h"
+
+#define CACHE_SIZE_MAX  ((uint64_t)8 << 30)
+#define CACHE_NAMES_MAX 100000
 
 void serve_options_init(struct serve_options *o)
 {
@@ -19,7 +25,6 @@ void serve_options_init(struct serve_options *o)
         .n_workers = 2,
         .call_seconds = 3600,
         .has_loop_guard = true,
-        .cache_size_max = (uint64_t)8 << 30,
         .connections_max = 1024,
         .header_size_max = 16384,
         .body_size_max = (size_t)64 << 20,
@@ -48,11 +53,65 @@ static void name_model(struct server *s)
     }
 }
 
+// What the folder holds already is not taken from what it may hold.
+static uint64_t bytes_in(const char *folder)
+{
+    char **names = NULL;
+    size_t n = 0;
+    uint64_t bytes = 0;
+    if (os_list(&names, &n, folder, CACHE_NAMES_MAX, NULL)) {
+        return 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct os_file_info info;
+        struct buf path = {.max = 1 << 16};
+        buf_addf(&path, "%s/%s", folder, names[i]);
+        if (os_file_info(&info, buf_text(&path)) && !info.is_directory) {
+            bytes += info.size;
+        }
+        buf_release(&path);
+    }
+    os_list_free(names, n);
+    return bytes;
+}
+
+static uint64_t default_size(const char *folder)
+{
+    uint64_t room = os_disk_free(folder);
+    uint64_t held = bytes_in(folder);
+    uint64_t tenth = room < UINT64_MAX - held ? (room + held) / 10 : UINT64_MAX;
+    return tenth < CACHE_SIZE_MAX ? tenth + 1 : CACHE_SIZE_MAX; // 0 would be no limit of ours
+}
+
+static int open_folder(struct server *s, struct carat_error *err)
+{
+    const struct serve_options *o = s->options;
+    int rc = os_make_folder(o->cache_folder, err);
+    if (rc) {
+        return rc;
+    }
+    uint64_t size = o->cache_size_max ? o->cache_size_max : default_size(o->cache_folder);
+    struct carat_cache_options cache = {.folder = o->cache_folder, .size_max = size};
+    rc = carat_cache_new(&s->cache, s->engine, &cache, err);
+    if (rc == 0) {
+        s->cache_folder = o->cache_folder;
+        s->cache_size_max = size;
+    }
+    return rc;
+}
+
 static int open_cache(struct server *s, struct carat_error *err)
 {
     const struct serve_options *o = s->options;
-    struct carat_cache_options cache = {.folder = o->cache_folder, .size_max = o->cache_size_max};
-    return carat_cache_new(&s->cache, s->engine, &cache, err);
+    struct carat_error problem;
+    int rc = o->cache_folder ? open_folder(s, &problem) : 0;
+    if (rc && (rc == CARAT_E_MEMORY || !o->cache_is_optional)) {
+        return fail(err, rc, "%s", problem.text);
+    }
+    if (rc) {
+        log_line(CARAT_LOG_WARNING, "conversations are not kept on disk: %s", problem.text);
+    }
+    return s->cache ? 0 : carat_cache_new(&s->cache, s->engine, NULL, err);
 }
 
 static int open_decoder(struct server *s, struct carat_error *err)

@@ -17,6 +17,8 @@ struct server {
     const struct serve_options *options;
     struct carat_engine *engine;
     struct carat_cache *cache;
+    const char *cache_folder; // that it has; NULL: none
+    uint64_t cache_size_max;
     struct queue *queue;
     struct decoder *decoder; // of media; NULL: they are decoded here
     struct recall *recall;

@@ -156,6 +156,31 @@ static void test_no_memory(void **state)
     fail_msg("it never succeeded");
 }
 
+static void check_cache_folder(const char *named, const char *home, const char *want)
+{
+    struct buf path = {0};
+    assert_int_equal(setenv("XDG_CACHE_HOME", named, 1), 0);
+    assert_int_equal(setenv("HOME", home, 1), 0);
+    assert_int_equal(os_cache_folder(&path), want != NULL);
+    assert_string_equal(buf_text(&path), want ? want : "");
+    buf_release(&path);
+}
+
+static void test_the_folder_of_caches(void **state)
+{
+    (void)state;
+#if defined(__APPLE__)
+    const char *below_home = "/u/Library/Caches";
+#else
+    const char *below_home = "/u/.cache";
+#endif
+    check_cache_folder("/named", "/u", "/named");
+    check_cache_folder("", "/u", below_home);
+    check_cache_folder("not/whole", "/u", below_home);
+    check_cache_folder("", "", NULL);
+    check_cache_folder("", "not/whole", NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +191,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_errors_name_the_path, make_place, remove_place),
         cmocka_unit_test_setup_teardown(test_folders_and_times, make_place, remove_place),
         cmocka_unit_test_setup_teardown(test_no_memory, make_place, remove_place),
+        cmocka_unit_test(test_the_folder_of_caches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

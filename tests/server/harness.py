@@ -27,6 +27,8 @@ class Server:
         self.env = dict(os.environ, **(env or {}))
         # Nobody's own settings change what a test sees.
         self.env.setdefault("XDG_CONFIG_HOME", os.path.join(tempfile.gettempdir(), "carat-no-config"))
+        if "CARAT_CACHE_DIR" not in (env or {}):
+            self.env["CARAT_CACHE_DIR"] = "none"
         self.lines = []
         self.changed = threading.Condition()
         self.process = None

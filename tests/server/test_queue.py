@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -390,6 +391,72 @@ class Reuse(unittest.TestCase):
                 self.assertEqual(first["content"], second["content"])
         finally:
             shutil.rmtree(folder)
+
+
+class DefaultFolder(unittest.TestCase):
+    """Without --cache-dir conversations are kept in the user's own folder."""
+
+    def setUp(self):
+        self.home = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.home)
+
+    def server(self, *args, **env):
+        return Server(list(args), env={"CARAT_CACHE_DIR": "", "XDG_CACHE_HOME": "", "HOME": self.home, **env})
+
+    def say(self, server):
+        usage = server.json("/v1/chat/completions", chat("What is the capital of France? " * 20, max_tokens=4))["usage"]
+        return usage["prompt_tokens_details"]["cached_tokens"]
+
+    def kept(self, folder):
+        names = [name for name in os.listdir(folder) if name.endswith(".kv")]
+        for path in [folder, os.path.dirname(folder)] + [os.path.join(folder, name) for name in names]:
+            self.assertEqual(os.stat(path).st_mode & 0o077, 0, path)
+        return len(names)
+
+    @unittest.skipUnless(sys.platform == "linux", "another folder elsewhere")
+    def test_a_restart_finds_them_below_home(self):
+        folder = os.path.join(self.home, ".cache", "carat", "snapshots")
+        with self.server() as server:
+            self.assertIn(f"[conversations are kept in {folder}: 0 B now, ", server.log)
+            self.assertEqual(self.say(server), 0)
+        self.assertEqual(self.kept(folder), 1)
+        with self.server() as server:
+            self.assertNotIn(": 0 B now", server.log)
+            self.assertGreater(self.say(server), 100)
+
+    def test_the_system_may_name_another(self):
+        named = os.path.join(self.home, "named")
+        with self.server("--log-json", XDG_CACHE_HOME=named) as server:
+            ready = json.loads(next(line for line in server.log.splitlines() if '"event":"ready"' in line))
+            folder = os.path.join(named, "carat", "snapshots")
+            self.assertEqual(ready["cache_folder"], folder)
+            free = os.statvfs(folder)
+            self.assertLessEqual(ready["cache_bytes_max"], 8 << 30)
+            self.assertLess(ready["cache_bytes_max"], free.f_bavail * free.f_frsize / 5)
+            self.say(server)
+        self.assertEqual(self.kept(folder), 1)
+        self.assertEqual(os.listdir(self.home), ["named"])
+
+    def test_none_is_none(self):
+        for args, env in ((["--cache-dir", "none"], {}), ([], {"CARAT_CACHE_DIR": "none"})):
+            with self.server(*args, **env) as server:
+                self.assertIn("[conversations are not kept on disk]", server.log)
+                self.say(server)
+            self.assertEqual(os.listdir(self.home), [])
+
+    def test_a_home_that_cannot_be_written_is_a_warning(self):
+        path = os.path.join(self.home, "file")
+        open(path, "w").close()
+        for home in (path, ""):
+            with self.server(HOME=home) as server:
+                self.assertRegex(server.log, "warning: .*conversations are not kept on disk")
+                self.assertIn("[conversations are not kept on disk]", server.log)
+                self.say(server)
+        # A folder that somebody asked for is another matter.
+        done = subprocess.run([CARAT, "serve", DEMO, "--port", "0", "--config", "", "--cache-dir", path + "/below"],
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(b"the folder cannot be made", done.stderr)
 
 
 @unittest.skipUnless(SLOW_DISK and not IS_SLOW, "needs a library that is loaded before all others")

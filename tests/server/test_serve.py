@@ -38,7 +38,7 @@ def fails(*args, env=None):
     """carat serve that must not start: exit code and what it said."""
     done = subprocess.run([CARAT, "serve", *args], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
                           stdout=subprocess.PIPE, timeout=PATIENCE,
-                          env=dict(os.environ, XDG_CONFIG_HOME="/nonexistent", **(env or {})))
+                          env={**os.environ, "XDG_CONFIG_HOME": "/nonexistent", "CARAT_CACHE_DIR": "none", **(env or {})})
     return done.returncode, done.stderr.decode()
 
 
