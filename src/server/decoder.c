@@ -28,7 +28,7 @@ struct ready {
 struct decoder {
     struct decoder_options options;
     atomic_bool is_stopping;
-    atomic_uint_fast64_t n_ok, n_refused, n_failed, n_started, last_number;
+    atomic_uint_fast64_t n_ok, n_refused, n_failed, n_started, n_running, last_number;
     pthread_mutex_t lock; // guards all below
     struct ready ready[READY_MAX];
     size_t n_ready;
@@ -108,10 +108,10 @@ static bool has_ready(struct decoder *d)
 }
 
 // After a medium: it waits for the next one, or its time is over.
-static void give_back(struct decoder *d, struct ready *r)
+static void give_back(struct decoder *d, struct ready *r, bool is_used_up)
 {
     r->n_media++;
-    if (r->n_media >= MEDIA_EACH_MAX || !push(d, r, false)) {
+    if (is_used_up || r->n_media >= MEDIA_EACH_MAX || !push(d, r, false)) {
         os_child_end(&r->child, NULL);
     }
     if (!has_ready(d)) {
@@ -236,40 +236,48 @@ static int fail_task(struct task *t, struct ready *r, const struct carat_error *
     return said.status;
 }
 
+// In the child that was taken for it, which is given back or ended.
+static int decode_in(struct decoder *d, struct ready *r, struct carat_media **out,
+                     const struct decoder_wish *wish, struct carat_error *err)
+{
+    struct carat_error problem = {0}, why = {0};
+    struct task t = {.decoder = d, .wish = wish, .child = &r->child};
+    struct carat_media *media = NULL;
+    double cpu_seconds;
+    t.number = atomic_fetch_add(&d->last_number, 1) + 1;
+    set_patience(&t, &cpu_seconds);
+    const struct decoder_hearing hearing = {
+        .number = t.number, .source = wish->source, .get = get, .user = &t};
+    int rc = ask(&t, cpu_seconds, &problem);
+    rc = rc ? rc : decoder_hear(&hearing, &media, &why, &problem);
+    if (rc) {
+        return fail_task(&t, r, &problem, err);
+    }
+    // The child's memory is limited: that there is none left is the file's doing.
+    const bool is_used_up = why.status == CARAT_E_MEMORY;
+    give_back(d, r, is_used_up);
+    if (!media) {
+        atomic_fetch_add(&d->n_refused, 1);
+        return fail(err, is_used_up ? CARAT_E_FULL : (enum carat_status)why.status, "%s", why.text);
+    }
+    atomic_fetch_add(&d->n_ok, 1);
+    *out = media;
+    return 0;
+}
+
 int decoder_decode(struct decoder *d, struct carat_media **out, const struct decoder_wish *wish,
                    struct carat_error *err)
 {
     struct ready r;
-    struct carat_error problem = {0}, why = {0};
-    struct task t = {.decoder = d, .wish = wish};
-    struct carat_media *media = NULL;
-    double cpu_seconds;
     int rc = take(d, &r, err);
     if (rc) {
         atomic_fetch_add(&d->n_failed, 1);
         return rc;
     }
-    t.child = &r.child;
-    t.number = atomic_fetch_add(&d->last_number, 1) + 1;
-    set_patience(&t, &cpu_seconds);
-    rc = ask(&t, cpu_seconds, &problem);
-    const struct decoder_hearing hearing = {
-        .number = t.number, .source = wish->source, .get = get, .user = &t};
-    rc = rc ? rc : decoder_hear(&hearing, &media, &why, &problem);
-    if (rc) {
-        return fail_task(&t, &r, &problem, err);
-    }
-    give_back(d, &r);
-    if (!media) {
-        atomic_fetch_add(&d->n_refused, 1);
-        if (err) {
-            *err = why;
-        }
-        return why.status;
-    }
-    atomic_fetch_add(&d->n_ok, 1);
-    *out = media;
-    return 0;
+    atomic_fetch_add(&d->n_running, 1);
+    rc = decode_in(d, &r, out, wish, err);
+    atomic_fetch_sub(&d->n_running, 1);
+    return rc;
 }
 
 // ------------------------------------------------------------------------------ all of it
@@ -316,5 +324,6 @@ void decoder_state(struct decoder *d, struct decoder_state *out)
     *out = (struct decoder_state){.n_ok = atomic_load(&d->n_ok),
                                   .n_refused = atomic_load(&d->n_refused),
                                   .n_failed = atomic_load(&d->n_failed),
-                                  .n_started = atomic_load(&d->n_started)};
+                                  .n_started = atomic_load(&d->n_started),
+                                  .n_running = atomic_load(&d->n_running)};
 }

@@ -37,6 +37,7 @@ void decoder_free(struct decoder *d); // takes NULL; nothing is being decoded
 struct decoder_state {
     uint64_t n_ok, n_refused, n_failed; // media; refused: by what stands in the file
     uint64_t n_started;                 // processes, since the beginning
+    uint64_t n_running;                 // media that are being decoded
 };
 void decoder_state(struct decoder *d, struct decoder_state *out);
 

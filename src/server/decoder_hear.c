@@ -31,8 +31,6 @@ static int read_refusal(const struct decoder_hearing *h, const struct decoder_an
             said.text[i] = '?';
         }
     }
-    // The child's memory is limited; that there is none left is the file's doing.
-    said.status = said.status == CARAT_E_MEMORY ? CARAT_E_FULL : said.status;
     *why = said;
     return 0;
 }

@@ -156,6 +156,7 @@ static void write_media(struct writer *w, struct server *s)
         buf_addf(w->out, "%s{%s,outcome=\"%s\"} %llu\n", name, w->labels, rows[i].how,
                  (unsigned long long)rows[i].n);
     }
+    one(w, "carat_media_running", "gauge", "Of these, being decoded.", (double)d.n_running);
     one(w, "carat_decoders_started_total", "counter", "Processes that were started to decode them.",
         (double)d.n_started);
 }

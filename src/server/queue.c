@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/os.h"
+#include "server/decoder.h"
 #include "server/rounds.h"
 #include "server/work.h"
 
@@ -245,6 +246,7 @@ void queue_drain(struct queue *q, double seconds)
     pthread_mutex_lock(&q->lock);
     q->is_cutting = true;
     pthread_mutex_unlock(&q->lock);
+    decoder_stop(q->server->decoder); // workers wait for it
     while (!is_over(q)) {
         wait_tick();
     }
