@@ -62,6 +62,25 @@ static int sort_words(struct eval_words *out, const struct command_call *call,
     return 0;
 }
 
+// What can be told from the options alone.
+static int check_options(const struct eval_options *o, const struct eval_words *words,
+                         struct carat_error *err)
+{
+    uint64_t context = o->model.context.is_set ? o->model.context.value : EVAL_CONTEXT_DEFAULT;
+    if (o->stride.value >= context || o->skip.value >= context - 1) {
+        return fail(err, CARAT_E_ARGUMENT,
+                    "eval: a window of %llu tokens has <bos> and %llu of the text: expected a "
+                    "--stride of at most as many, and a --skip below that",
+                    (unsigned long long)context, (unsigned long long)context - 1);
+    }
+    if (o->save_logits && !o->against && words->n_models > 1) {
+        return fail(err, CARAT_E_ARGUMENT,
+                    "eval: --save-logits records one model: name one, or the reference with "
+                    "--against");
+    }
+    return 0;
+}
+
 static size_t count_task_files(const struct eval_words *words)
 {
     size_t n = 0;
@@ -102,7 +121,7 @@ static int run_eval(const struct command_call *call)
 {
     struct carat_error err;
     struct eval_words words = {.n_models = 0};
-    if (sort_words(&words, call, &err)) {
+    if (sort_words(&words, call, &err) || check_options(call->options, &words, &err)) {
         say("%s", err.text);
         return EXIT_USAGE;
     }

@@ -6,7 +6,8 @@
 #include "cli/eval_tasks.h"
 #include "cli/settings.h"
 
-#define EVAL_WORDS_MAX 256 // models, and texts
+#define EVAL_WORDS_MAX       256 // models, and texts
+#define EVAL_CONTEXT_DEFAULT 512 // of texts
 
 struct eval_options {
     const char *against; // a model or a logit file

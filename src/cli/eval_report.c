@@ -267,16 +267,26 @@ void eval_report_table(const struct eval_report *r, struct buf *out)
 
 // ------------------------------------------------------------------------------------------- JSON
 
+// Sums over many tokens have more digits than a float.
+static void add_double(struct buf *out, double value)
+{
+    if (isfinite(value)) {
+        buf_addf(out, "%.15g", value);
+    } else {
+        buf_adds(out, "null");
+    }
+}
+
 static void add_number(struct buf *out, const char *name, double value)
 {
     buf_addf(out, ",\"%s\":", name);
-    buf_add_number(out, value);
+    add_double(out, value);
 }
 
 static void add_json_mean(struct buf *out, const char *name, struct eval_mean m)
 {
     buf_addf(out, ",\"%s\":{\"mean\":", name);
-    buf_add_number(out, m.mean);
+    add_double(out, m.mean);
     add_number(out, "error", m.error);
     buf_addc(out, '}');
 }
