@@ -18,7 +18,7 @@ const struct command *const commands[] = {NULL};
 
 // So many runs in a row without a failure: all allocations have had theirs.
 #define ENOUGH_MEMORY 40
-#define FAILURES_MAX  4000
+#define FAILURES_MAX  200
 
 static const struct carat_engine *get_engine(void)
 {
@@ -105,8 +105,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_answer(&t, answer);
         check_expected(&t);
     }
+    enum eval_score score = t.score;
     eval_task_release(&t);
-    if (size < 2000) {
+    // Expressions allocate much, and have a target of their own.
+    if (size < 1000 && score != EVAL_REGEX) {
         check_memory(line);
     }
     return 0;
