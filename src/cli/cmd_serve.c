@@ -106,7 +106,9 @@ static const struct option work_rows[] = {
      "most that folder may hold (default: 8.6, or a tenth of what the disk has left, if less)",
      AT(cache_gb), 0.001, 1e6, NULL},
     {"rewind", OPTION_COUNT, "N",
-     "tokens that a long conversation can be cut back by without being read again (default: 1024)",
+     "tokens that a long conversation can be cut back by without being read again (default: 256); "
+     "to the "
+     "end of its last prompt it can be cut back anyway",
      AT(rewind), 0, 1e6, NULL},
     {.name = NULL},
 };
@@ -309,7 +311,7 @@ static int start(const struct serve_settings *settings, struct serve_options *o,
     }
     o->engine = loaded->engine;
     settings_session(&o->session, &settings->model, NULL);
-    o->session.rewind_max = settings->rewind.is_set ? (size_t)settings->rewind.value : 1024;
+    o->session.rewind_max = settings->rewind.is_set ? (size_t)settings->rewind.value : 256;
     o->session.returns_to_prompt = true; // clients leave thoughts out of what they send back
     rc = settings_sampling(&o->sampling, &settings->sampling, loaded->engine, &biases, &err);
     rc = rc ? rc : slots_plan_memory(&s.need, loaded->engine, &o->session, o->n_slots, &err);

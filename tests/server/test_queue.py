@@ -359,6 +359,28 @@ class Reuse(unittest.TestCase):
             _, _, cached = self.say(server, messages, reasoning_effort="high")
             self.assertGreaterEqual(cached, n_first - 8)
 
+    def test_an_answer_of_any_length_may_come_back_otherwise(self):
+        # Longer than the sliding window and all that a conversation can be cut back by.
+        messages = [{"role": "user", "content": "Tell me something. " * 30}]
+        with Server() as server:
+            _, n_first, _ = self.say(server, messages, max_tokens=1500, logit_bias=NO_END)
+            messages += [{"role": "assistant", "content": "No."}, {"role": "user", "content": "Why?"}]
+            _, _, cached = self.say(server, messages, max_tokens=4)
+            self.assertGreaterEqual(cached, n_first - 8)
+
+    def test_a_head_that_changes_costs_what_is_behind_it(self):
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        with Server(["--cache-dir", folder, "--parallel", "1"]) as server:
+            found = []
+            for day in range(4):
+                messages = [{"role": "system", "content": "You are helpful. " * 40 + f"Today is day {day}. " + "Be brief. " * 300},
+                            {"role": "user", "content": "Hello"}]
+                _, n, cached = self.say(server, messages, max_tokens=2)
+                found.append(cached)
+            self.assertGreater(n, 1000) # no window is left where the prompts part
+            self.assertGreaterEqual(min(found[2:]), 150, found)
+
     def test_a_call_comes_back_as_it_was_sampled(self):
         tool = {"type": "function", "function": {"name": "get_weather", "description": "Get the weather of a city.",
                 "parameters": {"type": "object", "required": ["city"], "properties": {
