@@ -8,6 +8,7 @@
 #include "cli/batch.h"
 #include "cli/eval_tasks_score.h"
 #include "cli/loading.h"
+#include "cli/model_path.h"
 
 #define AT(field) offsetof(struct eval_task_settings, field)
 // clang-format off
@@ -71,6 +72,18 @@ static int check_settings(const struct eval_task_settings *s, struct carat_error
                 (unsigned long long)s->image_tokens.value);
 }
 
+// What can be known to be wrong before the first model is asked for hours.
+static int check_models(const struct eval_tasks_options *o, struct carat_error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < o->n_models; i++) {
+        struct buf path = {0};
+        rc = model_path_find(&path, o->models[i], err);
+        buf_release(&path);
+    }
+    return rc;
+}
+
 static int score_model(struct eval_scores *scores, const char *model, uint64_t n_lines,
                        const struct eval_tasks_options *o, struct carat_error *err)
 {
@@ -128,6 +141,7 @@ int eval_tasks_run(const struct eval_tasks_options *o, struct carat_error *err)
     struct eval_scores *scores = mem_new_array(o->n_models, sizeof(*scores), err);
     int rc = scores ? check_settings(o->settings, err) : CARAT_E_MEMORY;
     rc = rc ? rc : eval_check_lines(&n_lines, o, err);
+    rc = rc ? rc : check_models(o, err);
     for (size_t i = 0; rc == 0 && i < o->n_models; i++) {
         rc = score_model(&scores[i], o->models[i], n_lines, o, err);
     }

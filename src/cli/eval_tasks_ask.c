@@ -402,6 +402,9 @@ static int make_prompt(struct asker *x, struct slot *s, struct carat_error *err)
                               .n_messages = t->talk.n,
                               .tools = t->talk.tools,
                               .thinks = t->thinks};
+    if (t->talk.n_attachments > 0) {
+        clear_progress(x); // there may be something to say of them
+    }
     int rc = conversation_open_media(&t->talk, x->engine, NULL, err);
     rc = rc ? rc : carat_prompt_from_chat(&s->prompt, x->engine, &chat, err);
     conversation_free_media(&t->talk); // the prompt has what it needs of them

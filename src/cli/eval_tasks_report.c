@@ -159,11 +159,15 @@ static void write_several(struct output *out, const struct eval_scores *scores, 
 
 // ------------------------------------------------------------------------------ wrong answers
 
+// As much of a text as fits, in whole characters.
 static void write_text(struct buf *out, const char *text)
 {
-    size_t size = strlen(text);
-    buf_add(out, text, size < SHOWN_MAX ? size : SHOWN_MAX);
-    buf_adds(out, size > SHOWN_MAX ? "..." : "");
+    size_t size = strlen(text), shown = size < SHOWN_MAX ? size : SHOWN_MAX;
+    while (shown < size && ((unsigned char)text[shown] & 0xC0) == 0x80) {
+        shown--;
+    }
+    buf_add(out, text, shown);
+    buf_adds(out, shown < size ? "..." : "");
 }
 
 static void write_wrong(struct output *out, const struct eval_answer *a, const char *file)

@@ -404,6 +404,11 @@ class Report(Tasks):
         self.assertEqual(carat("eval", path, "--quiet").err, "")
         self.assertEqual(len(carat("eval", path, "--wrong", "1").out.split("\n\n")[1].splitlines()), 1)
 
+    def test_long_answers_are_cut_between_characters(self):
+        path = self.write([{"prompt": "What is 1 + 6?", "expected": "\u00e9\u20ac" * 200}])
+        line = carat("eval", path, "--wrong", "1").out.split("\n\n")[1]
+        self.assertRegex(line, r'expected "[\u00e9\u20ac]{110,125}\.\.\., found "7"')
+
     def test_several_models_stand_side_by_side(self):
         other = self.path("other.gguf")
         os.symlink(DEMO, other)
@@ -492,6 +497,9 @@ class Hostile(Tasks):
         path = self.path("late.jsonl", json.dumps({"prompt": "a", "expected": "b"}) + "\n{\n")
         result = carat("eval", "/nowhere/model.gguf", path)
         self.assert_fails(result, 1, "late.jsonl: line 2")
+        # Nor before all models are found.
+        path = self.write([{"prompt": "a", "expected": "b"}])
+        self.assert_fails(carat("eval", DEMO, "/nowhere/model.gguf", path), 1, "/nowhere/model.gguf")
 
     def test_questions_that_cannot_be_asked_are_told_and_the_others_scored(self):
         with open(self.path("bad.wav"), "wb") as f:
