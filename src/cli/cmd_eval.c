@@ -134,8 +134,9 @@ const struct command command_eval = {
     .summary = "measure how good a model is, and what shrinking it cost",
     .synopsis = "[MODEL...] FILE... [options]",
     .details =
-        "Texts (plain, or JSON lines with \"text\" and, if they like, \"domain\") give the "
-        "perplexity of each model: how well it foretells them. With --against the model is "
+        "Texts (plain, or JSON lines with \"text\" and, if they like, \"domain\" and a \"prompt\" "
+        "that stands before it) give the perplexity of each model: how well it foretells them. "
+        "With --against the model is "
         "compared with another, usually the one it was made from, at every token. Lines with "
         "questions and expected answers give scores.\n\n"
         "Files that are no GGUF file are texts; '-' is standard input. Where that is in doubt, "
@@ -156,6 +157,8 @@ const struct command command_eval = {
              "what shrinking cost, for both"},
             {"carat eval gemma-BF16.gguf wiki.txt --save-logits wiki.logits",
              "record the reference once; later: --against wiki.logits"},
+            {"carat eval gemma.gguf questions.jsonl --wrong 10",
+             "scores by task, and ten answers that are wrong"},
             {.line = NULL},
         },
     .options_size = sizeof(struct eval_options),
