@@ -203,8 +203,10 @@ static void set_limits(struct request *r)
     const struct http_options *o = &r->http->options;
     long patience = (long)o->patience_s;
     CURL *easy = r->easy;
-    const char *certificates = os_env("SSL_CERT_FILE");
-    if (certificates) { // the library itself looks for its own file only
+    // The library itself looks for its own file only; these are what curl and Python ask.
+    const char *certificates = os_env("CURL_CA_BUNDLE");
+    certificates = certificates ? certificates : os_env("SSL_CERT_FILE");
+    if (certificates) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, certificates);
     }
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");

@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import json
 import re
+import ssl
 import threading
 import time
 import urllib.parse
@@ -61,7 +62,10 @@ class Server(http.server.ThreadingHTTPServer):
 class Hub:
     """host: the API and the addresses of files; store: where they lie, another host for the client."""
 
-    def __init__(self):
+    def __init__(self, certificate=None, is_store_plain=False):
+        """certificate: files with it and its key; all is encrypted then, or all but the store."""
+        self.certificate = certificate
+        self.is_store_plain = is_store_plain or not certificate
         self.repos = {}    # "owner/repo": {path: File}
         self.listed = {}   # "owner/repo": rows to list instead
         self.quirks = Quirks()
@@ -85,10 +89,15 @@ class Hub:
                     hub.requests.append((name, "GET", self.path, dict(self.headers)))
                 try:
                     hub.answer(self, name)
-                except (BrokenPipeError, ConnectionResetError):
+                except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
                     self.close_connection = True
 
         server = Server(("127.0.0.1", 0), Handler)
+        if not (self.is_store_plain if name == "store" else self.certificate is None):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.certificate)
+            # Hands are shaken by the thread of the connection: some will refuse.
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         return server
@@ -100,11 +109,11 @@ class Hub:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.host.server_address[1]}"
+        return f"http{'s' if self.certificate else ''}://127.0.0.1:{self.host.server_address[1]}"
 
     @property
     def store_url(self):
-        return f"http://localhost:{self.store.server_address[1]}"  # by another name, too
+        return f"http{'' if self.is_store_plain else 's'}://localhost:{self.store.server_address[1]}"  # by another name, too
 
     def takes(self, quirk):
         """Whether this time it happens."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -446,6 +447,61 @@ class Rights(PullTest):
             result = self.pull(NAME, HF_TOKEN=token)
             self.assert_fails(result, 1, "HF_TOKEN")
             self.assertNotIn(token, result.err)
+
+
+@unittest.skipUnless(shutil.which("openssl"), "needs the openssl command, to make certificates")
+class Encrypted(PullTest):
+    """Over TLS, with certificates that nobody knows."""
+
+    def certificate(self, name, hosts):
+        files = self.path(name + ".pem"), self.path(name + ".key")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                        "-subj", "/CN=a hub of tests", "-addext", "subjectAltName=" + hosts, "-out", files[0], "-keyout", files[1]],
+                       check=True, capture_output=True)
+        return files
+
+    def encrypted_hub(self, hosts="IP:127.0.0.1,DNS:localhost", **options):
+        self.files = self.certificate("hub", hosts)
+        hub = Hub(self.files, **options)
+        self.addCleanup(hub.close)
+        hub.repos = self.hub.repos
+        self.env.update({"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_right", "SSL_CERT_FILE": "", "CURL_CA_BUNDLE": ""})
+        hub.quirks.token = "hf_right"
+        return hub
+
+    def refused(self, hub, *words, **env):
+        result = self.pull(NAME, "--tries", "3", "--quiet", **env)
+        self.assert_fails(result, 1, *words)
+        self.assertNotIn("hf_right", result.err)
+        self.assertEqual(self.blobs(), [])
+        self.assertEqual([r for r in hub.requests if r[0] == "store"], [])
+        return result
+
+    def test_who_is_not_known_gets_nothing(self):
+        hub = self.encrypted_hub()
+        self.refused(hub, "certificate")
+        others, _ = self.certificate("other", "DNS:other")
+        for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE"):
+            self.refused(hub, "certificate", **{name: others})
+            self.refused(hub, "certificate", **{name: self.path("none.pem")})
+        self.assertEqual(hub.requests, [])
+
+    def test_a_certificate_of_another_name(self):
+        hub = self.encrypted_hub("DNS:hub.example")
+        self.refused(hub, "certificate", SSL_CERT_FILE=self.files[0])
+        self.assertEqual(hub.requests, [])
+
+    def test_who_is_named_is_believed(self):
+        hub = self.encrypted_hub()
+        for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE"):
+            self.env["CARAT_HOME"] = self.store = self.path("store-" + name)
+            self.assert_pulled(self.pull(NAME, **{name: self.files[0]}))
+        told = {host: {"Authorization" in headers for h, _, _, headers in hub.requests if h == host} for host in ("host", "store")}
+        self.assertEqual(told, {"host": {True}, "store": {False}})
+
+    def test_nothing_goes_on_unencrypted(self):
+        hub = self.encrypted_hub(is_store_plain=True)
+        self.refused(hub, "not encrypted", SSL_CERT_FILE=self.files[0])
 
 
 class Hostile(PullTest):
