@@ -512,7 +512,9 @@ CARAT_API int carat_session_prepare(struct carat_session *session,
  * that is about to be cut is written, a snapshot that serves the prompt is read. That takes as long
  * as the disk does, so that who serves several sessions does it on another thread, where needs_disk
  * says so, while rounds of the others go on; nothing else may be done with this session meanwhile.
- * prepare then finds what it needs in memory, unless the folder changed. */
+ * prepare then finds what it needs in memory, unless the folder changed. needs_disk without a
+ * prompt asks for one that begins anew, as an embedding does: then carat_session_keep is all there
+ * is. */
 CARAT_API bool carat_session_needs_disk(const struct carat_session *session,
                                         const struct carat_prompt *prompt);
 CARAT_API int carat_session_prepare_disk(struct carat_session *session,
@@ -542,6 +544,14 @@ CARAT_API int carat_session_load(struct carat_session *session, const char *path
  * serves for likeness among texts; it was not trained as an embedding. */
 CARAT_API int carat_session_embed(struct carat_session *session, const struct carat_prompt *prompt,
                                   float *out, struct carat_error *err);
+/* embed in steps, as carat_session_prepare is sync in steps. Once nothing is pending the second
+ * gives the same numbers, to the bit, until the timeline changes; before and after, it is
+ * CARAT_E_ARGUMENT. */
+CARAT_API int carat_session_prepare_embedding(struct carat_session *session,
+                                              const struct carat_prompt *prompt,
+                                              struct carat_error *err);
+CARAT_API int carat_session_embedding(const struct carat_session *session, float *out,
+                                      struct carat_error *err);
 /* Appends n tokens and stores log p(token i | all before it) in logprobs[i] (may be NULL). On an
  * empty timeline the first has no probability: 0 is stored. Here and in carat_decode a placeholder
  * is a token like any other: pictures and sound come by sync. */

@@ -379,7 +379,7 @@ bool prefix_cache_needs_disk(const struct carat_session *s, const struct carat_p
     }
     pthread_mutex_lock(&c->lock);
     bool is = makes_room(s, own) && is_worth_keeping(s) && snapshot_folder_lacks(&c->folder, s);
-    is = is || find_file(s, p, to, own, &found);
+    is = is || (p && find_file(s, p, to, own, &found));
     pthread_mutex_unlock(&c->lock);
     return is;
 }

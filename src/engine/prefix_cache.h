@@ -21,7 +21,7 @@ void prefix_cache_save(struct carat_session *s, const struct session_beginning *
 // it was, or (*n is 0) empty. Sets s->branch.
 bool prefix_cache_extend(struct carat_session *s, const struct carat_prompt *p, size_t to,
                          const struct session_beginning *own, size_t *n);
-// Whether save, or extend, would write or read the rows of a file now.
+// Whether save, or extend, would write or read the rows of a file now. p NULL: save alone.
 bool prefix_cache_needs_disk(const struct carat_session *s, const struct carat_prompt *p, size_t to,
                              const struct session_beginning *own);
 // The part of extend that reads a file: the timeline becomes what is in it of the prompt, or stays,

@@ -87,6 +87,7 @@ void carat_session_free(struct carat_session *s)
         mem_free(s->tokens);
         mem_free(s->keys);
         mem_free(s->logits);
+        mem_free(s->pool);
         mem_free(s);
     }
 }

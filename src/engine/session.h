@@ -40,8 +40,10 @@ struct carat_session {
     struct carat_session *next; // of the same cache, when it is joined
     bool is_joined;
 
-    carat_on_tensor on_tensor; // of the options, or who looks in its place
+    carat_on_tensor on_tensor; // of the options, or who looks in its place: session_embed.c
     void *tensor_user;
+    double *pool;    // [hidden_size] the sum of the states for an embedding; NULL: none was made
+    size_t n_pooled; // positions of this timeline, from the first on, that are in it
 };
 
 // What a timeline and a prompt have in common, and how much of it can stay.
@@ -90,13 +92,15 @@ size_t session_wanted(const struct carat_session *s, const struct carat_prompt *
 // The longest part of it that can go on from such rows.
 size_t session_longest(const struct carat_session *s, const struct carat_prompt *p,
                        struct kv_held held, size_t wanted);
-// Makes the timeline equal the prompt, evaluating all of it (anew) or what is missing.
-int session_read(struct carat_session *s, const struct carat_prompt *p, bool anew, size_t *reused,
-                 struct carat_error *err);
+// carat_session_prepare, evaluating all of the prompt (anew) or what is missing; and reading at
+// once what it left to do.
+int session_prepare(struct carat_session *s, const struct carat_prompt *p, bool anew,
+                    size_t *reused, struct carat_error *err);
+int session_read_rest(struct carat_session *s, struct carat_error *err);
 // Where the next chunk has to end at the latest.
 size_t session_stop(const struct carat_session *s, size_t to);
 
-// Forgets what carat_session_prepare left to do.
+// Forgets what carat_session_prepare left to do, and looks at its states no longer.
 void session_forget_rest(struct carat_session *s);
 
 #endif

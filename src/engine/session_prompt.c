@@ -66,6 +66,8 @@ void session_forget_rest(struct carat_session *s)
     s->rest = NULL;
     s->rest_end = 0;
     s->branch = 0;
+    s->on_tensor = s->options.on_tensor;
+    s->tensor_user = s->options.user;
 }
 
 // The engine's lock is held: others may be looking at the mark.
@@ -83,6 +85,7 @@ void session_set_length(struct carat_session *s, size_t n, size_t n_written)
     s->n_tokens = n;
     s->n_written = n ? n_written : 0; // nothing that was there is needed again
     s->is_filled = false;
+    s->n_pooled = 0;
     if (s->anchor > n) {
         forget_anchor(s);
     }
@@ -213,15 +216,15 @@ static int read_chunk(struct carat_session *s, const struct carat_prompt *p, siz
                           s->n_tokens);
 }
 
-int session_read(struct carat_session *s, const struct carat_prompt *p, bool anew, size_t *reused,
-                 struct carat_error *err)
+int carat_session_sync(struct carat_session *s, const struct carat_prompt *p, size_t *reused,
+                       struct carat_error *err)
 {
     int rc = check_prompt(s, p, err);
     if (rc) {
         return rc;
     }
     size_t to = span_ready(&s->rule, p);
-    size_t keep = begin(s, p, to, anew);
+    size_t keep = begin(s, p, to, false);
     while (rc == 0 && s->n_tokens < to) {
         rc = read_chunk(s, p, keep, to, err);
     }
@@ -231,21 +234,15 @@ int session_read(struct carat_session *s, const struct carat_prompt *p, bool ane
     return rc;
 }
 
-int carat_session_sync(struct carat_session *s, const struct carat_prompt *p, size_t *reused,
-                       struct carat_error *err)
-{
-    return session_read(s, p, false, reused, err);
-}
-
-int carat_session_prepare(struct carat_session *s, const struct carat_prompt *p, size_t *reused,
-                          struct carat_error *err)
+int session_prepare(struct carat_session *s, const struct carat_prompt *p, bool anew,
+                    size_t *reused, struct carat_error *err)
 {
     int rc = check_prompt(s, p, err);
     if (rc) {
         return rc;
     }
     size_t to = span_ready(&s->rule, p);
-    size_t keep = begin(s, p, to, false);
+    size_t keep = begin(s, p, to, anew);
     if (s->n_tokens < to) {
         s->rest = prompt_hold(p);
         s->rest_end = to;
@@ -256,8 +253,31 @@ int carat_session_prepare(struct carat_session *s, const struct carat_prompt *p,
     return 0;
 }
 
+int carat_session_prepare(struct carat_session *s, const struct carat_prompt *p, size_t *reused,
+                          struct carat_error *err)
+{
+    return session_prepare(s, p, false, reused, err);
+}
+
+int session_read_rest(struct carat_session *s, struct carat_error *err)
+{
+    const struct carat_prompt *p = s->rest;
+    size_t keep = s->n_tokens;
+    size_t to = s->rest_end;
+    int rc = 0;
+    while (rc == 0 && p && s->n_tokens < to) {
+        rc = read_chunk(s, p, keep, to, err);
+    }
+    session_forget_rest(s);
+    return rc;
+}
+
 bool carat_session_needs_disk(const struct carat_session *s, const struct carat_prompt *p)
 {
+    struct session_beginning none = {0};
+    if (!p) {
+        return prefix_cache_needs_disk(s, NULL, 0, &none);
+    }
     if (check_prompt(s, p, NULL)) {
         return false;
     }

@@ -21,8 +21,7 @@ enum slot_state {
     SLOT_PREPARING, // the disk is asked for the prompt
     SLOT_READING,
     SLOT_KEEPING, // as READING, but what was read goes to the disk first
-    SLOT_ANSWERING,
-    SLOT_EMBEDDING
+    SLOT_ANSWERING
 };
 
 // A session with what it is used for.
@@ -419,12 +418,12 @@ static int prepare(struct slot *s, struct carat_error *err)
     size_t reused = 0;
     struct work *w = s->work;
     bool is_embedding = w->call.ask.kind == ASK_EMBEDDING;
-    int rc = is_embedding ? 0 : carat_session_prepare(s->session, s->job->prompt, &reused, err);
+    int rc = is_embedding ? carat_session_prepare_embedding(s->session, s->job->prompt, err)
+                          : carat_session_prepare(s->session, s->job->prompt, &reused, err);
     if (rc) {
         return rc;
     }
-    bool is_read = !is_embedding && carat_session_pending(s->session) == 0;
-    s->state = is_embedding ? SLOT_EMBEDDING : is_read ? SLOT_ANSWERING : SLOT_READING;
+    s->state = SLOT_READING;
     w->call.usage.cached_tokens += s->job->choice == 0 ? reused : 0;
     if (w->call.ask.streams && !w->has_begun) {
         work_begin(w);
@@ -445,8 +444,9 @@ static int begin_job(struct rounds *r, struct slot *s, struct work *w, struct jo
     r->n_waiting -= w->n_begun == 0;
     note_begin(w, s->since);
     int rc = is_embedding ? 0 : choice_new(&s->choice, job, &r->markers, err);
-    if (rc == 0 && !is_embedding && carat_session_needs_disk(s->session, job->prompt)) {
-        send_away(r, s, job->prompt);
+    const struct carat_prompt *prompt = is_embedding ? NULL : job->prompt;
+    if (rc == 0 && carat_session_needs_disk(s->session, prompt)) {
+        send_away(r, s, prompt);
         return 0;
     }
     return rc ? rc : prepare(s, err);
@@ -587,13 +587,35 @@ static size_t total_pending(const struct rounds *r)
     return n;
 }
 
-// Whose prompts are read now begin to answer.
+static void answer_embedding(struct rounds *r, struct slot *s)
+{
+    struct carat_error error;
+    struct work *w = s->work;
+    size_t size = carat_engine_info(r->server->engine)->hidden_size;
+    float *out = call_take(&w->call, size * sizeof(*out), &error);
+    int rc = out ? carat_session_embedding(s->session, out, &error) : CARAT_E_MEMORY;
+    if (rc) {
+        fail_work(w, call_status_of(&error), &error);
+        return;
+    }
+    w->call.answers[s->job->i_answer].embedding = out;
+    w->call.answers[s->job->i_answer].stop = CARAT_STOP_TURN;
+    end_job(r, s);
+}
+
+// Whose prompts are read now begin to answer; for an embedding that is all.
 static void turn_to_answers(struct rounds *r)
 {
     for (size_t i = 0; i < r->n_slots; i++) {
         struct slot *s = &r->slots[i];
-        if (s->state == SLOT_READING && carat_session_pending(s->session) == 0) {
+        if (s->state != SLOT_READING || s->work->failed || s->work->is_cancelled ||
+            carat_session_pending(s->session) > 0) {
+            continue;
+        }
+        if (s->choice) {
             s->state = SLOT_ANSWERING;
+        } else {
+            answer_embedding(r, s);
         }
     }
 }
@@ -626,34 +648,6 @@ static void evaluate(struct rounds *r)
         return;
     }
     pace_learn(&r->pace, before - total_pending(r), n_answering, seconds);
-    turn_to_answers(r);
-    keep_where_prompts_part(r);
-}
-
-// One text, because nobody else goes on meanwhile.
-static void embed_one(struct rounds *r)
-{
-    struct slot *s = NULL;
-    for (size_t i = 0; i < r->n_slots; i++) {
-        struct slot *candidate = &r->slots[i];
-        bool is_one = candidate->state == SLOT_EMBEDDING && !candidate->work->failed;
-        s = is_one && (!s || candidate->since < s->since) ? candidate : s;
-    }
-    if (!s) {
-        return;
-    }
-    struct carat_error error;
-    struct work *w = s->work;
-    size_t size = carat_engine_info(r->server->engine)->hidden_size;
-    float *out = call_take(&w->call, size * sizeof(*out), &error);
-    int rc = out ? carat_session_embed(s->session, s->job->prompt, out, &error) : CARAT_E_MEMORY;
-    if (rc) {
-        fail_work(w, call_status_of(&error), &error);
-        return;
-    }
-    w->call.answers[s->job->i_answer].embedding = out;
-    w->call.answers[s->job->i_answer].stop = CARAT_STOP_TURN;
-    end_job(r, s);
 }
 
 void rounds_run(struct rounds *r)
@@ -661,7 +655,9 @@ void rounds_run(struct rounds *r)
     take_back(r);
     look_after_calls(r);
     give_slots(r);
+    turn_to_answers(r);
     evaluate(r);
-    embed_one(r);
+    turn_to_answers(r);
+    keep_where_prompts_part(r);
     end_calls(r);
 }

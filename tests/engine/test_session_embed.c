@@ -85,6 +85,68 @@ static void test_it_is_the_mean_of_all_states(void **state)
     carat_engine_close(e);
 }
 
+// Read in rounds with others, by pieces of any size, it is the same to the bit.
+static void test_it_can_be_read_in_rounds(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1, 2, 3, 5, 8, 13, 64};
+    static float want[1024];
+    static float out[1024];
+    carat_token tokens[N];
+    struct carat_error err = {0};
+    struct carat_engine *e = open_engine(TIMELINES_MODEL);
+    struct carat_session *s = open_session(e, (struct carat_session_options){0});
+    struct carat_session *beside = open_session(e, (struct carat_session_options){0});
+    const size_t n_columns = carat_engine_info(e)->hidden_size;
+    fill_tokens(tokens, N, 3);
+    embed(s, e, tokens, N, want);
+    struct carat_prompt *p = make_prompt(e, tokens, N);
+    for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
+        sync_tokens(beside, tokens, 10 + k);
+        assert_int_equal(carat_session_prepare_embedding(s, p, NULL), 0);
+        assert_int_equal(carat_session_embedding(s, out, NULL), CARAT_E_ARGUMENT);
+        assert_int_equal(carat_session_pending(s), N);
+        for (size_t i = 0; carat_session_pending(s) > 0; i++) {
+            struct carat_step steps[] = {{beside, tokens[i % N], 0},
+                                         {s, CARAT_TOKEN_NONE, sizes[(k + i) % 7]}};
+            size_t n_steps = i % 3 == 2 ? 1 : 2; // sometimes it is not in the round
+            if (carat_decode(steps, n_steps, &err)) {
+                fail_msg("%s", err.text);
+            }
+        }
+        assert_int_equal(carat_session_embedding(s, out, NULL), 0);
+        assert_memory_equal(out, want, n_columns * sizeof(float));
+        check_logits(s, tokens, N);
+        sync_tokens(s, tokens, N - 1 - k);
+        assert_int_equal(carat_session_embedding(s, out, NULL), CARAT_E_ARGUMENT);
+    }
+    carat_prompt_free(p);
+    carat_session_free(s);
+    carat_session_free(beside);
+    carat_engine_close(e);
+}
+
+// A conversation in between ends it.
+static void test_what_comes_between_ends_it(void **state)
+{
+    (void)state;
+    static float out[1024];
+    carat_token tokens[N];
+    struct carat_engine *e = open_engine(TIMELINES_MODEL);
+    struct carat_session *s = open_session(e, (struct carat_session_options){0});
+    fill_tokens(tokens, N, 3);
+    struct carat_prompt *p = make_prompt(e, tokens, N);
+    assert_int_equal(carat_session_prepare_embedding(s, p, NULL), 0);
+    struct carat_step step = {s, CARAT_TOKEN_NONE, 20};
+    assert_int_equal(carat_decode(&step, 1, NULL), 0);
+    assert_int_equal(sync_tokens(s, tokens, N), 20);
+    assert_int_equal(carat_session_embedding(s, out, NULL), CARAT_E_ARGUMENT);
+    check_logits(s, tokens, N);
+    carat_prompt_free(p);
+    carat_session_free(s);
+    carat_engine_close(e);
+}
+
 static void test_failures_leave_out_alone(void **state)
 {
     (void)state;
@@ -95,10 +157,10 @@ static void test_failures_leave_out_alone(void **state)
     fill_tokens(tokens, N, 3);
     struct carat_prompt *p = make_prompt(e, tokens, N);
     struct carat_prompt *q = make_prompt(e, tokens, 20);
-    assert_int_equal(carat_session_embed(s, p, out, NULL), CARAT_E_FULL);
     mem_fail_nth(1);
     assert_int_equal(carat_session_embed(s, q, out, NULL), CARAT_E_MEMORY);
     mem_fail_nth(0);
+    assert_int_equal(carat_session_embed(s, p, out, NULL), CARAT_E_FULL);
     assert_true(out[0] == 5);
     assert_int_equal(carat_session_embed(s, q, out, NULL), 0);
     assert_true(out[0] != 5);
@@ -112,6 +174,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_it_is_the_mean_of_all_states),
+        cmocka_unit_test(test_it_can_be_read_in_rounds),
+        cmocka_unit_test(test_what_comes_between_ends_it),
         cmocka_unit_test(test_failures_leave_out_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

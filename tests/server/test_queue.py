@@ -415,6 +415,43 @@ class Reuse(unittest.TestCase):
             shutil.rmtree(folder)
 
 
+class Embeddings(unittest.TestCase):
+    TEXT = "A spider has eight legs and an ant has six. " * 120
+
+    def embed(self, server, text):
+        return server.json("/v1/embeddings", {"input": text, "model": "m"})["data"][0]["embedding"]
+
+    def test_streams_go_on_beside_a_long_text(self):
+        with Server(["--parallel", "2"]) as server:
+            alone = self.embed(server, self.TEXT)
+        with Server(["--parallel", "2", "--chunk", "16"]) as server:
+            stream = Stream(server, endless())
+            stream.wait_for_text()
+            for attempt in range(20): # the machine may have been elsewhere
+                client = Client(server, {"input": self.TEXT, "model": "m"}, path="/v1/embeddings")
+                wait_until("it is being read", lambda: not client.is_alive() or metric(server, "carat_requests_running") == 2)
+                n_lines = 0
+                while client.is_alive():
+                    n_lines += stream.read_line().startswith(b"data:")
+                self.assertEqual(client.json()["data"][0]["embedding"], alone)
+                if n_lines >= 10:
+                    break
+            else:
+                self.fail("the stream stood still")
+            stream.close()
+
+    def test_what_makes_room_for_one_is_kept(self):
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        body = chat("What is the capital of France? " * 20, max_tokens=4)
+        with Server(["--parallel", "1", "--cache-dir", folder]) as server:
+            server.json("/v1/chat/completions", body)
+            self.embed(server, self.TEXT)
+            self.assertEqual(metric(server, "carat_cache_snapshots"), 1)
+            usage = server.json("/v1/chat/completions", body)["usage"]
+            self.assertGreater(usage["prompt_tokens_details"]["cached_tokens"], 100)
+
+
 class DefaultFolder(unittest.TestCase):
     """Without --cache-dir conversations are kept in the user's own folder."""
 
