@@ -11,7 +11,7 @@ ARGS ?=
 MESON = $(if $(wildcard build-tools/bin/meson),build-tools/bin/meson,meson)
 NINJA = $(if $(wildcard build-tools/bin/ninja),build-tools/bin/ninja,ninja)
 
-.PHONY: help build run test bench check-peers check-quantized round-trips fuzz soak serve-speed install format check clean
+.PHONY: help build run test bench check-peers check-quantized round-trips quality-table fuzz soak serve-speed install format check clean
 
 help:
 	@echo 'make build        build/carat; needs a C compiler, meson, ninja, pkg-config'
@@ -21,6 +21,7 @@ help:
 	@echo 'make check-peers MODELS="a.gguf b.gguf"  carat and llama.cpp in turn; ARGS="--only decode" and more'
 	@echo 'make check-quantized  files that carat quantizes, in llama.cpp: MODELS="...", ARGS="--types Q4_K_M" and more'
 	@echo 'make round-trips FIXTURES=DIR  checkpoint to GGUF and back, for every model of a folder of fixtures'
+	@echo 'make quality-table MODEL=a.gguf TEXT="a.txt b.jsonl"  what each type of carat quantize costs; ARGS="--types Q4_K_M" and more'
 	@echo 'make fuzz T=60    every fuzz target for T seconds; TARGETS="gguf ..." for some'
 	@echo 'make soak T=600   32 mixed clients against carat serve, kills and restarts, for T seconds'
 	@echo 'make serve-speed  tokens a second of 1, 4 and 8 streams at once: MODEL=..., ARGS="--tokens 64" and more'
@@ -56,6 +57,9 @@ check-peers: build
 check-quantized: build
 	@$(NINJA) -C $(B) tests/golden/all_logits
 	@tools/check_quantized.py --carat $(B)/carat --logits $(B)/tests/golden/all_logits $(ARGS) $(MODELS)
+
+quality-table: build
+	@tools/quality_table.py $(B)/carat --model $(MODEL) --text $(TEXT) $(ARGS)
 
 round-trips: build
 	@CARAT=$(abspath $(B)/carat) CARAT_MODEL=$(CURDIR)/demo/carat-demo.gguf CARAT_TEST_DATA=$(CURDIR)/tests/data \

@@ -55,20 +55,27 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-// The windows of one text, whose n tokens begin at `start`. The last of them is as long as what is
-// left; one that would bring nothing new is not made.
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+// The windows of one text, whose n tokens begin at `start`, the first n_prompt of them given and
+// not to be scored. The last window is as long as what is left; one that would bring nothing new is
+// not made.
 static int add_windows(struct eval_plan *plan, uint32_t domain, size_t start, size_t n,
-                       struct carat_error *err)
+                       size_t n_prompt, struct carat_error *err)
 {
     const struct eval_rule *rule = &plan->rule;
     const size_t room = rule->context - 1, overlap = room - rule->stride;
     struct eval_domain *d = &plan->domains[domain];
     for (size_t at = 0; at < n; at += rule->stride) {
         struct eval_window w = {.first = start + at, .n = smaller(room, n - at), .domain = domain};
-        w.n_unscored = at > 0 && overlap > rule->skip ? overlap : rule->skip;
+        w.n_unscored = larger(rule->skip, at > 0 ? overlap : 0);
+        w.n_unscored = larger(w.n_unscored, n_prompt > at ? n_prompt - at : 0);
         size_t wanted = rule->tokens_max ? rule->tokens_max - d->n_scored : w.n;
         if (w.n <= w.n_unscored || wanted == 0) {
-            break;
+            continue;
         }
         w.n = smaller(w.n, w.n_unscored + wanted);
         struct eval_window *windows =
@@ -95,15 +102,17 @@ static carat_token *room_for(struct eval_plan *plan, size_t n, struct carat_erro
 }
 
 // The n tokens that were put behind the plan's.
-static int add_tokens(struct eval_plan *plan, uint32_t domain, size_t n, struct carat_error *err)
+static int add_tokens(struct eval_plan *plan, uint32_t domain, size_t n, size_t n_prompt,
+                      struct carat_error *err)
 {
     size_t start = plan->n_tokens;
     plan->n_tokens += n;
     if (n > 0 && plan->tokens[start] == plan->bos) { // each window has its own
         start++;
         n--;
+        n_prompt -= n_prompt > 0;
     }
-    return add_windows(plan, domain, start, n, err);
+    return add_windows(plan, domain, start, n, n_prompt, err);
 }
 
 static bool is_full(const struct eval_plan *plan, uint32_t domain)
@@ -111,19 +120,27 @@ static bool is_full(const struct eval_plan *plan, uint32_t domain)
     return plan->rule.tokens_max && plan->domains[domain].n_scored >= plan->rule.tokens_max;
 }
 
+// The prompt is cut into tokens by itself, so that the same tokens are scored whatever it ends
+// with.
 static int add_text(struct eval_plan *plan, const struct carat_engine *engine, uint32_t domain,
-                    struct slice text, struct carat_error *err)
+                    struct slice prompt, struct slice text, struct carat_error *err)
 {
     if (is_full(plan, domain)) {
         return 0;
     }
     const unsigned flags = plan->rule.has_special ? CARAT_TOKENIZE_SPECIAL : 0;
-    carat_token *tokens = room_for(plan, text.size + 1, err);
+    const size_t room = prompt.size + text.size + 2;
+    carat_token *tokens = room_for(plan, room, err);
     if (!tokens) {
         return CARAT_E_MEMORY;
     }
-    int64_t n = carat_tokenize(engine, text.data, text.size, flags, tokens, text.size + 1, err);
-    return n < 0 ? (int)n : add_tokens(plan, domain, (size_t)n, err);
+    int64_t n_prompt = carat_tokenize(engine, prompt.data, prompt.size, flags, tokens, room, err);
+    if (n_prompt < 0) {
+        return (int)n_prompt;
+    }
+    int64_t n = carat_tokenize(engine, text.data, text.size, flags, tokens + n_prompt,
+                               room - (size_t)n_prompt, err);
+    return n < 0 ? (int)n : add_tokens(plan, domain, (size_t)(n_prompt + n), (size_t)n_prompt, err);
 }
 
 // Tokens that are given as such.
@@ -145,7 +162,7 @@ static int add_ids(struct eval_plan *plan, const struct carat_engine *engine, ui
         }
         tokens[n++] = (carat_token)id;
     }
-    return is_full(plan, domain) ? 0 : add_tokens(plan, domain, n, err);
+    return is_full(plan, domain) ? 0 : add_tokens(plan, domain, n, 0, err);
 }
 
 // --------------------------------------------------------------------------------------- files
@@ -178,7 +195,9 @@ static int add_line(struct eval_plan *plan, const struct carat_engine *engine, c
         if (rc == 0) {
             rc = json_kind(ids) == JSON_ARRAY
                      ? add_ids(plan, engine, domain, ids, buf_text(&where), err)
-                     : add_text(plan, engine, domain, json_string(text), err);
+                     : add_text(plan, engine, domain,
+                                json_string(json_get(json_root(doc), "prompt")), json_string(text),
+                                err);
         }
     }
     json_free(doc);
@@ -218,7 +237,8 @@ static int add_file(struct eval_plan *plan, const struct carat_engine *engine, c
     } else if (rc == 0) {
         rc = domain_find(&domain, plan, name, strlen(name), err);
         rc = rc ? rc
-                : add_text(plan, engine, domain, slice_make(buf_text(&content), content.size), err);
+                : add_text(plan, engine, domain, slice_of(""),
+                           slice_make(buf_text(&content), content.size), err);
     }
     buf_release(&content);
     return rc;

@@ -340,6 +340,20 @@ class Rules(EvalTest):
         self.assertAlmostEqual(m["bits_per_byte"], total / math.log(2) / sum(sizes.values()), places=9)
         self.assertAlmostEqual(m["perplexity"]["mean"], math.exp(total / m["tokens"]), places=6)
 
+    def test_prompts_are_given_and_not_scored(self):
+        a, b = SENTENCES[0][:27], SENTENCES[0][27:]
+        n_a, n_b = len(self.tokens_of(a)), len(self.tokens_of(b))
+        line = {"prompt": a, "text": b}
+        m = self.figures(DEMO, self.lines(line))
+        self.assertEqual(m["tokens"], n_b)
+        ids = self.tokens_of(a) + self.tokens_of(b)
+        self.assertEqual(m["models"][0]["loss"],
+                         self.figures(DEMO, self.lines({"tokens": ids}), "--skip", str(n_a))["models"][0]["loss"])
+        # A prompt longer than a window: the first one that reaches beyond it has the rest.
+        m = self.figures(DEMO, self.lines(line), "--context", str(n_a))
+        self.assertEqual(m["tokens"], n_b)
+        self.assert_fails(carat("eval", DEMO, self.lines({"prompt": a, "text": ""}), "--quiet"), 1, "no token")
+
     def test_special_strings(self):
         chat = self.path("chat.txt", "<bos><|turn>user\nHello<turn|>\n")
         plain, special = self.figures(DEMO, chat), self.figures(DEMO, chat, "--special")
