@@ -379,6 +379,9 @@ void call_start(struct server *server, const struct dialect *dialect, struct htt
         .ask = {.sampling = server->options->sampling,
                 .has_loop_guard = server->options->has_loop_guard},
     };
+    double wanted = http_reply_request(reply)->seconds_max;
+    double limit = server->options->call_seconds;
+    call->ask.seconds_max = limit > 0 && wanted > limit ? limit : wanted;
     w->submitted = os_seconds();
     call_make_id(call->id, "");
     struct carat_error error;

@@ -18,7 +18,8 @@ struct http_request {
     char traceparent[56];     // as sent and well-formed, or ""
     // For CORS: set by the check, sent with the answer; NULL: not sent. Must outlive the server.
     const char *allow_origin;
-    bool is_head; // HEAD: method says GET, and the body of the answer is left off
+    double seconds_max; // how long the client lets its request take; 0: it does not say
+    bool is_head;       // HEAD: method says GET, and the body of the answer is left off
     // For the log and whoever else looks at a request when it is over: http_reply_figures.
     struct http_figures {
         bool are_set;

@@ -21,6 +21,7 @@
 #define STORED_BYTES_MAX ((size_t)64 << 20)
 #define FILES_SPARE      64   // for all that is no connection
 #define LOOK_MS          1000 // how often the file of keys is looked at
+#define SECONDS_DIGITS   12   // of a time limit
 #define FLUSH_SECONDS    3.0  // for the last bytes of answers that are complete
 
 /* -------------------------------------------------------------------------------- callbacks */
@@ -37,13 +38,53 @@ static void on_refuse(void *user, struct http_request *request, struct http_repl
     guard_refuse(user, request, reply, status, status == 503 ? headers : NULL, "%s", text);
 }
 
+// Digits, maybe with a point among them, that are more than 0.
+static bool read_seconds(const char *text, double *out)
+{
+    double value = 0;
+    double unit = 0; // of the next digit behind the point
+    size_t n = 0;
+    for (; *text && n < SECONDS_DIGITS; text++, n++) {
+        if (*text == '.' && unit == 0 && n > 0) {
+            unit = 0.1;
+        } else if (*text >= '0' && *text <= '9' && unit > 0) {
+            value += unit * (*text - '0');
+            unit /= 10;
+        } else if (*text >= '0' && *text <= '9') {
+            value = 10 * value + (*text - '0');
+        } else {
+            return false;
+        }
+    }
+    *out = value;
+    return !*text && value > 0;
+}
+
+// What the request says of its own time, in either header; false: it was refused.
+static bool take_time_limit(struct server *s, struct http_request *q, struct http_reply *reply)
+{
+    static const char *const names[] = {"X-Request-Timeout", "X-Server-Timeout"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && q->seconds_max == 0; i++) {
+        const char *text = http_header(q, names[i]);
+        if (text && !read_seconds(text, &q->seconds_max)) {
+            guard_refuse(s, q, reply, 400, NULL,
+                         "%s: expected seconds, as in 2.5, more than 0, found '%.40s'", names[i],
+                         text);
+            return false;
+        }
+    }
+    return true;
+}
+
 static void on_request(void *user, struct http_request *request, struct http_reply *reply)
 {
     struct server *s = user;
     const struct route *route = route_find(request->method, request->path, NULL);
     require(route); // the check has found it
     if (route->dialect) {
-        call_start(s, route->dialect, reply);
+        if (take_time_limit(s, request, reply)) {
+            call_start(s, route->dialect, reply);
+        }
     } else {
         route->answer(s, request, reply);
     }

@@ -415,6 +415,47 @@ class Reuse(unittest.TestCase):
             shutil.rmtree(folder)
 
 
+class OwnLimits(unittest.TestCase):
+    """A request that says how long it may take."""
+
+    def ask(self, server, body, **headers):
+        begin = time.monotonic()
+        found = server.request("/v1/chat/completions", body, {name.replace("_", "-"): v for name, v in headers.items()})
+        return found[0], found[2], time.monotonic() - begin
+
+    def test_it_ends_where_it_says(self):
+        with Server(["--no-loop-guard"]) as server:
+            for name in ("X_Request_Timeout", "x_server_timeout"):
+                status, data, seconds = self.ask(server, endless(max_tokens=3900), **{name: "0.01"})
+                if status == 200: # else the machine was too slow for a first token
+                    choice = json.loads(data)["choices"][0]
+                    self.assertEqual(choice["finish_reason"], "length")
+                    self.assertLess(json.loads(data)["usage"]["completion_tokens"], 3800)
+                else:
+                    self.assertIn(status, (503, 504))
+            self.assertEqual(self.ask(server, chat("Hello", max_tokens=2), X_Request_Timeout="300")[0], 200)
+
+    def test_the_server_s_own_limit_stays(self):
+        with Server(["--no-loop-guard", "--timeout", "0.01"]) as server:
+            status, data, _ = self.ask(server, endless(max_tokens=3900), X_Request_Timeout="100000")
+            if status == 200:
+                self.assertLess(json.loads(data)["usage"]["completion_tokens"], 3800)
+            else:
+                self.assertIn(status, (503, 504))
+
+    def test_what_is_no_time_is_refused(self):
+        with Server() as server:
+            for text in ("0", "-1", "soon", "1e9", "1.2.3", "", ".", ".5", "1" * 40, "nan", "5s"):
+                status, data, _ = self.ask(server, chat("Hello", max_tokens=2), X_Request_Timeout=text)
+                self.assertEqual(status, 400, text)
+                self.assertIn("X-Request-Timeout: expected seconds", json.loads(data)["error"]["message"])
+            for path, body in (("/v1/messages", {"model": "m", "max_tokens": 2, "messages": [{"role": "user", "content": "Hi"}]}),
+                               ("/api/chat", {"model": "m", "messages": [{"role": "user", "content": "Hi"}]})):
+                status, _, data = server.request(path, body, {"X-Request-Timeout": "x"})
+                self.assertEqual(status, 400)
+                json.loads(data)
+
+
 class Embeddings(unittest.TestCase):
     TEXT = "A spider has eight legs and an ant has six. " * 120
 
