@@ -204,7 +204,8 @@ class Normal(Decoder):
         body = json.dumps(picture(max_tokens=1)).encode()
         files = len(os.listdir(folder))
         started = metrics(self.server)["started"]
-        for _ in range(220):
+        n = 105 if SANITIZED else 220
+        for _ in range(n):
             status, _, data = self.server.request(CHAT, body, {"Content-Type": "application/json"})
             self.assertEqual(status, 200, data)
         eventually(lambda: len(os.listdir(folder)) <= files + 2)
@@ -212,7 +213,7 @@ class Normal(Decoder):
         self.assertLessEqual(len(found), 2, found)
         self.assertNotIn("Z", found.values())
         # After a hundred media a fresh one took over.
-        self.assertIn(metrics(self.server)["started"] - started, (2, 3))
+        self.assertIn(metrics(self.server)["started"] - started, (n // 100, n // 100 + 1))
 
     def test_the_process_is_confined(self):
         with open(f"/proc/{self.decoder()}/status", encoding="ascii") as f:
@@ -289,13 +290,13 @@ class Broken(Decoder):
         def texts(stream):
             lines = [line[6:] for line in stream.decode().splitlines() if line.startswith("data: {")]
             return "".join(choice["delta"].get("content") or "" for line in lines for choice in json.loads(line)["choices"])
-        ask = long(300, stream=True)
+        ask = long(100, stream=True)
         server = self.server
         self.server = Server(endless())
         self.addCleanup(setattr, self, "server", server)
         with self.server as own:
             alone = texts(own.request(CHAT, ask)[2])
-            self.assertGreater(len(alone), 300)
+            self.assertGreater(len(alone), 50)
             answers = []
             neighbour = threading.Thread(target=lambda: answers.append(own.request(CHAT, ask)[2]))
             neighbour.start()
