@@ -116,7 +116,7 @@ class Model:
         """Tokens of every kind but control."""
         import numpy as np
         types = self.keys["tokenizer.ggml.token_type"].contents() if "tokenizer.ggml.token_type" in self.keys else [1] * len(self.vocabulary)
-        usual = [i for i, kind in enumerate(types) if kind not in (3, 4, 5) and i > 8]
+        usual = [i for i, kind in enumerate(types) if kind not in (3, 4, 5) and not self.vocabulary[i].startswith("<")]
         chance = np.random.default_rng(5)
         return [[2, *map(int, chance.choice(usual, 63))] for _ in range(12)]
 
