@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/os.h"
 #include "server/compiled.h"
+#include "server/place.h"
 #include "server/work.h"
 
 #define WORKERS_MAX    64
@@ -99,7 +100,11 @@ static int make_grammar(struct work *w, struct compiled_list *list, struct carat
     options.starts_in_thought = ask->kind == ASK_CHAT && carat_prompt_opens_thought(w->prompts[0]);
     options.has_no_thoughts =
         !options.starts_in_thought && !(ask->kind == ASK_CHAT && ask->chat.thinks);
-    return compiled_get(&w->compiled, list, &options, err);
+    int rc = compiled_get(&w->compiled, list, &options, err);
+    if (rc && err) {
+        place_in_request(&w->call, err);
+    }
+    return rc;
 }
 
 static int make_jobs(struct work *w, struct carat_error *err)

@@ -415,6 +415,73 @@ class Reuse(unittest.TestCase):
             shutil.rmtree(folder)
 
 
+class Places(unittest.TestCase):
+    """What is wrong with a schema is named by where it stands in the request."""
+
+    BAD = {"type": "object", "properties": {"x": {"anyOf": [{"type": "null"}, {"type": "string", "pattern": "(?=a)b"}]}}}
+    # Of tools, what cannot be honoured is passed over; limits are not.
+    LONG = {"type": "object", "properties": {"x": {"allOf": [{"minLength": i} for i in range(70)]}}}
+    TAIL = ".properties.x.anyOf[1].pattern: at byte 2 of the regular expression: "
+
+    def error(self, path, body):
+        status, _, data = self.server.request(path, body)
+        self.assertIn(status, (400, 413), data)
+        error = json.loads(data)["error"]
+        return error if isinstance(error, str) else error["message"]
+
+    def test_in_every_dialect(self):
+        user = [{"role": "user", "content": "x"}]
+        contents = [{"parts": [{"text": "x"}]}]
+        named = {"type": "json_schema", "name": "a", "schema": self.BAD}
+        upper = json.loads(json.dumps(self.BAD).replace('"string"', '"STRING"'))
+        chat, gemini = "/v1/chat/completions", "/v1beta/models/m:generateContent"
+        with Server() as self.server:
+            for path, body, place in (
+                    (chat, {"messages": user, "response_format": {"type": "json_schema", "json_schema": named}},
+                     "response_format.json_schema.schema"),
+                    (chat, {"messages": user, "structured_outputs": {"json": self.BAD}}, "structured_outputs.json"),
+                    (chat, {"messages": user, "guided_json": self.BAD}, "guided_json"),
+                    ("/v1/responses", {"input": "x", "text": {"format": named}}, "text.format.schema"),
+                    ("/v1/messages", {"model": "m", "max_tokens": 5, "messages": user, "output_config": {"format": named}},
+                     "output_config.format.schema"),
+                    ("/v1/messages", {"model": "m", "max_tokens": 5, "messages": user, "output_format": named},
+                     "output_format.schema"),
+                    ("/api/chat", {"model": "m", "messages": user, "format": self.BAD}, "format"),
+                    (gemini, {"contents": contents, "generationConfig": {
+                        "responseMimeType": "application/json", "responseSchema": upper}}, "generationConfig.responseSchema"),
+                    (gemini, {"contents": contents, "generationConfig": {
+                        "responseMimeType": "application/json", "responseJsonSchema": self.BAD}},
+                     "generationConfig.responseJsonSchema")):
+                message = self.error(path, body)
+                self.assertTrue(message.startswith(place + self.TAIL), f"{path}: {message}")
+            message = self.error(chat, {"messages": user, "guided_regex": "(?=a)"})
+            self.assertTrue(message.startswith("guided_regex: at byte 2 "), message)
+
+    def test_in_tools(self):
+        user = [{"role": "user", "content": "x"}]
+        good = {"type": "object", "properties": {"x": {"type": "string"}}}
+
+        def functions(key, **more):
+            return [{"name": "f", "description": "d", key: good, **more}, {"name": "g", "description": "d", key: self.LONG, **more}]
+
+        with Server() as self.server:
+            for path, body, place in (
+                    ("/v1/chat/completions", {"messages": user, "tools": [
+                        {"type": "function", "function": f} for f in functions("parameters")]}, "tools[1].function.parameters"),
+                    ("/v1/chat/completions", {"messages": user, "functions": functions("parameters")}, "functions[1].parameters"),
+                    ("/v1/responses", {"input": "x", "tools": [
+                        {"type": "web_search"}, *functions("parameters", type="function")]}, "tools[2].parameters"),
+                    ("/v1/messages", {"model": "m", "max_tokens": 5, "messages": user, "tools": functions("input_schema")},
+                     "tools[1].input_schema"),
+                    ("/api/chat", {"model": "m", "messages": user, "tools": [
+                        {"type": "function", "function": f} for f in functions("parameters")]}, "tools[1].function.parameters"),
+                    ("/v1beta/models/m:generateContent", {"contents": [{"parts": [{"text": "x"}]}], "tools": [
+                        {"functionDeclarations": functions("parameters")}]}, "tools[0].functionDeclarations[1].parameters")):
+                message = self.error(path, body)
+                self.assertTrue(message.startswith(place + ".properties.x.allOf["), f"{path}: {message}")
+                self.assertTrue(message.endswith(": more than 64 schemas for one value"), f"{path}: {message}")
+
+
 class OwnLimits(unittest.TestCase):
     """A request that says how long it may take."""
 
