@@ -20,5 +20,6 @@ const struct command command_serve = {
                                          {.line = NULL}},
     .options_size = 1,
     .args_max = 1,
+    .is_missing = true,
     .run = run_serve,
 };

@@ -304,6 +304,8 @@ int options_parse(struct command_call *call, void *options, const char **args, c
         } else if (!is_over && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)) {
             *wants_help = true;
             return 0;
+        } else if (call->command->is_missing) {
+            continue;
         } else if (!is_over && strncmp(word, "--", 2) == 0) {
             int rc = parse_option(call, options, words, n_words, &i, err);
             if (rc) {

@@ -99,6 +99,7 @@ struct command {
     const struct example *examples;    // ends with a row without line; may be NULL
     size_t options_size;
     size_t args_max;
+    bool is_missing;   // in this build: it takes any words, to say so
     bool reads_config; // options may stand in the environment and a file, too: sources.h
     int (*run)(const struct command_call *call); // an enum exit_code
 };

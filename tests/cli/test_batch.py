@@ -537,5 +537,14 @@ class Interrupted(BatchTest):
         self.assertGreaterEqual(kills, KILLS)
 
 
+@unittest.skipIf(CAN_SERVE, "a build with a server")
+class NoServer(CommandTest):
+    def test_serve_says_so_whatever_it_is_asked(self):
+        for args in ((), (DEMO, "--port", "0"), ("--api-key", "x", "a", "b", "c", "-x")):
+            done = carat("serve", *args)
+            self.assertEqual(done.code, 1)
+            self.assertIn("this build has no server", done.err)
+
+
 if __name__ == "__main__":
     unittest.main()
