@@ -29,6 +29,8 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#elif defined(__APPLE__)
+#include <crt_externs.h>
 #endif
 
 #include "base/error.h"
@@ -40,9 +42,21 @@
 #define FILES_MAX 65536   // that are closed one by one where there is no better way
 #define CPU_MAX   1000000 // seconds
 
+// ------------------------------------------------------------------------------------ the start
+
+#if defined(__APPLE__)
+static char **environment(void)
+{
+    return *_NSGetEnviron(); // libraries have no environ there
+}
+#else
 extern char **environ;
 
-// ------------------------------------------------------------------------------------ the start
+static char **environment(void)
+{
+    return environ;
+}
+#endif
 
 #if defined(__linux__)
 // The file that runs, even when another one has its name by now.
@@ -78,15 +92,16 @@ static char one_arena[] = "MALLOC_ARENA_MAX=1";
 // The list is the caller's to free; the strings are not.
 static char **make_environment(struct carat_error *err)
 {
+    char **all = environment();
     size_t n = 0;
-    while (environ && environ[n]) {
+    while (all && all[n]) {
         n++;
     }
     char **list = mem_new_array(n + 2, sizeof(*list), err);
     size_t kept = 0;
     for (size_t i = 0; i < n && list; i++) {
-        if (is_passed_on(environ[i])) {
-            list[kept++] = environ[i];
+        if (is_passed_on(all[i])) {
+            list[kept++] = all[i];
         }
     }
     if (list) {
@@ -122,7 +137,7 @@ static int make_pair(int fds[2], struct carat_error *err)
     return 0;
 }
 
-static int spawn(int *pid, int fd, char *const *words, char *const *environment,
+static int spawn(int *pid, int fd, char *const *words, char *const *variables,
                  struct carat_error *err)
 {
     struct buf path = {0};
@@ -140,8 +155,7 @@ static int spawn(int *pid, int fd, char *const *words, char *const *environment,
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &usual);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    int problem =
-        posix_spawn(&child, program_path(&path), &actions, &attributes, words, environment);
+    int problem = posix_spawn(&child, program_path(&path), &actions, &attributes, words, variables);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     buf_release(&path);
@@ -162,10 +176,10 @@ int os_child_start(struct os_child *out, const char *const *words, struct carat_
         require(i < WORDS_MAX);
         list[i + 1] = (char *)(uintptr_t)words[i]; // posix_spawn's own type has no const
     }
-    char **environment = make_environment(err);
-    int rc = environment ? make_pair(fds, err) : CARAT_E_MEMORY;
+    char **variables = make_environment(err);
+    int rc = variables ? make_pair(fds, err) : CARAT_E_MEMORY;
     if (!rc) {
-        rc = spawn(&pid, fds[1], list, environment, err);
+        rc = spawn(&pid, fds[1], list, variables, err);
         close(fds[1]);
         if (rc) {
             close(fds[0]);
@@ -173,7 +187,7 @@ int os_child_start(struct os_child *out, const char *const *words, struct carat_
             *out = (struct os_child){.pid = pid, .fd = fds[0]};
         }
     }
-    mem_free(environment);
+    mem_free(variables);
     return rc;
 }
 

@@ -18,6 +18,8 @@ static enum heif_compression_format compression_of(enum media_kind kind)
 
 bool decode_heif_has(enum media_kind kind)
 {
+    // Some versions look for their plugins when a context is made, and not when asked for them.
+    heif_context_free(heif_context_alloc());
     return (kind == KIND_HEIC || kind == KIND_AVIF) &&
            heif_have_decoder_for_format(compression_of(kind));
 }
