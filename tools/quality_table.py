@@ -110,12 +110,13 @@ def main():
     for name in ("context", "stride", "skip", "tokens", "threads"):
         p.add_argument("--" + name, type=int)
     p.add_argument("--special", action="store_true")
+    p.add_argument("--svg", help="a drawing of quality against bytes")
     p.add_argument("--keep", action="store_true", help="leave the models in the folder")
     o = p.parse_args()
     o.carat = os.path.abspath(o.carat)
     os.makedirs(o.work, exist_ok=True)
     # Answers to other questions are not taken for answers.
-    asked = json.dumps({k: v for k, v in sorted(vars(o).items()) if k not in ("carat", "work", "keep", "types", "threads")})
+    asked = json.dumps({k: v for k, v in sorted(vars(o).items()) if k not in ("carat", "work", "keep", "svg", "types", "threads")})
     path = os.path.join(o.work, "asked.json")
     if os.path.exists(path):
         with open(path, encoding="utf-8") as f:
@@ -127,6 +128,8 @@ def main():
     table = Table(o)
     reference = table.reference()
     answers = [(kind, table.measure(kind)) for kind in o.types.split(",")]
+    if o.svg:
+        table.run("eval", "--svg", o.svg, *(os.path.join(o.work, kind + ".json") for kind, _ in answers))
     write_table(reference, sorted(answers, key=lambda a: -a[1]["models"][0]["bytes"]))
 
 

@@ -18,7 +18,7 @@ static const struct option eval_rows[] = {
     {"tokens", OPTION_COUNT, "N", "score at most N tokens of each domain (default: all)", AT(tokens), 1, 1e9, NULL},
     {"special", OPTION_FLAG, NULL, "strings like <turn|> in the texts become control tokens", AT(has_special), 0, 0, NULL},
     {"worst", OPTION_COUNT, "N", "show the N tokens with the largest divergence, or least expected where nothing is compared (default: 0)", AT(worst), 0, 1000, NULL},
-    {"svg", OPTION_TEXT, "FILE", "draw quality against bytes", AT(svg), 0, 0, NULL},
+    {"svg", OPTION_TEXT, "FILE", "draw quality against bytes, of this run or of the answers of earlier ones: carat eval --svg FILE A.json B.json", AT(svg), 0, 0, NULL},
     {"json", OPTION_FLAG, NULL, "print a JSON object", AT(is_json), 0, 0, NULL},
     {"quiet", OPTION_FLAG, NULL, "no progress", AT(is_quiet), 0, 0, NULL},
     {.name = NULL},
@@ -81,11 +81,11 @@ static int check_options(const struct eval_options *o, const struct eval_words *
     return 0;
 }
 
-static size_t count_task_files(const struct eval_words *words)
+static size_t count_texts(const struct eval_words *words, bool (*is)(const char *path))
 {
     size_t n = 0;
     for (size_t i = 0; i < words->n_texts; i++) {
-        n += eval_is_task_file(words->texts[i]);
+        n += is(words->texts[i]);
     }
     return n;
 }
@@ -94,7 +94,10 @@ static int evaluate(const struct command_call *call, const struct eval_words *wo
                     struct carat_error *err)
 {
     const struct eval_options *o = call->options;
-    size_t n_tasks = count_task_files(words);
+    if (o->svg && count_texts(words, eval_is_result) == words->n_texts) {
+        return eval_results_draw(words->texts, words->n_texts, o->svg, err);
+    }
+    size_t n_tasks = count_texts(words, eval_is_task_file);
     if (n_tasks == 0) {
         return eval_texts_run(o, words, call->out, err);
     }

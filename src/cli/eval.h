@@ -36,4 +36,9 @@ struct eval_words {
 int eval_texts_run(const struct eval_options *o, const struct eval_words *words, struct output *out,
                    struct carat_error *err);
 
+// Answers of earlier runs (.json) in one drawing.
+bool eval_is_result(const char *path);
+int eval_results_draw(const char *const *files, size_t n_files, const char *drawing,
+                      struct carat_error *err);
+
 #endif

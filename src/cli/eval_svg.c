@@ -5,7 +5,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 // In pixels.
@@ -17,7 +16,12 @@
 #define AXIS_RIGHT   84.0 // names of the rightmost points
 #define AXIS_TOP     40.0
 #define AXIS_BOTTOM  52.0
-#define LABEL_HEIGHT 13.0
+#define LABEL_HEIGHT 12.0
+#define LETTER_WIDTH 6.4 // of a label
+#define DOT          5.0 // radius of a point with some air
+
+// Divergences below are those of the rounding.
+#define DIVERGENCE_MIN 1e-6
 
 #define TICKS_MAX 6
 
@@ -26,7 +30,7 @@ struct panel {
     struct buf *out;
     bool is_log, is_divergence;
     double left, top, width, height; // of the plot inside the axes
-    double x_max;                    // bytes
+    double x_min, x_max;             // bytes, on a logarithmic scale
     double y_min, y_max;             // or their logarithms to base 10
 };
 
@@ -36,15 +40,15 @@ static double value_of(const struct panel *p, size_t i)
     return p->is_divergence ? s->divergence.mean : s->perplexity.mean;
 }
 
-// A divergence of nothing has no place on the axis.
+// A divergence of next to nothing has no place on the axis.
 static bool is_drawn(const struct panel *p, size_t i)
 {
-    return isfinite(value_of(p, i)) && (!p->is_log || value_of(p, i) > 0);
+    return isfinite(value_of(p, i)) && (!p->is_log || value_of(p, i) >= DIVERGENCE_MIN);
 }
 
 static double x_of(const struct panel *p, double bytes)
 {
-    return p->left + p->width * bytes / p->x_max;
+    return p->left + p->width * log(bytes / p->x_min) / log(p->x_max / p->x_min);
 }
 
 static double y_of(const struct panel *p, double value)
@@ -57,8 +61,10 @@ static void set_scale(struct panel *p)
 {
     const struct eval_report *r = p->report;
     double min = INFINITY, max = -INFINITY;
-    p->x_max = r->reference ? (double)r->reference->size : 0;
+    p->x_min = INFINITY;
+    p->x_max = 0;
     for (size_t i = 0; i < r->n_models; i++) {
+        p->x_min = fmin(p->x_min, (double)r->models[i].size);
         p->x_max = fmax(p->x_max, (double)r->models[i].size);
         if (is_drawn(p, i)) {
             double y = p->is_log ? log10(value_of(p, i)) : value_of(p, i);
@@ -66,7 +72,8 @@ static void set_scale(struct panel *p)
             max = fmax(max, y);
         }
     }
-    p->x_max = p->x_max > 0 ? 1.04 * p->x_max : 1;
+    p->x_min = fmax(p->x_min / 1.1, 1);
+    p->x_max = fmax(p->x_max * 1.1, 2 * p->x_min);
     if (r->reference && !p->is_divergence) {
         min = fmin(min, r->of_reference.perplexity.mean);
         max = fmax(max, r->of_reference.perplexity.mean);
@@ -90,6 +97,28 @@ static void draw_y_tick(const struct panel *p, double at, const char *text)
                  text);
 }
 
+// 1, 2 and 5 times a power of ten, or where that is too coarse every tenth.
+static void draw_sizes(const struct panel *p, double bottom)
+{
+    bool is_wide = p->x_max / p->x_min > 8;
+    double unit = pow(10, floor(log10(p->x_min))), last = -INFINITY;
+    for (double x = unit; x <= p->x_max;) {
+        double at = x_of(p, x);
+        if (x >= p->x_min && at - last > 66) {
+            svg_add_text(p->out, at, bottom + 18, "text-anchor=\"middle\"",
+                         size_text((uint64_t)(x + 0.5)).text);
+            buf_addf(p->out,
+                     "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" "
+                     "stroke=\"" SVG_COLOUR_FAINT "\"/>\n",
+                     at, bottom, at, bottom + 4);
+            last = at;
+        }
+        double power = pow(10, floor(log10(x * 1.001)));
+        double digit = x / power;
+        x = is_wide ? power * (digit < 1.5 ? 2 : digit < 4 ? 5 : 10) : x + power / 2;
+    }
+}
+
 static void draw_axes(const struct panel *p, const char *title)
 {
     char text[64];
@@ -108,11 +137,7 @@ static void draw_axes(const struct panel *p, const char *title)
              "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"" SVG_COLOUR_FAINT
              "\"/>\n",
              p->left, bottom, p->left + p->width, bottom);
-    step = svg_tick_step(p->x_max, TICKS_MAX);
-    for (size_t i = 0; (double)i * step <= p->x_max; i++) {
-        svg_add_text(p->out, x_of(p, (double)i * step), bottom + 18, "text-anchor=\"middle\"",
-                     i ? size_text((uint64_t)((double)i * step)).text : "0");
-    }
+    draw_sizes(p, bottom);
     svg_add_text(p->out, p->left + p->width / 2, bottom + 38,
                  "text-anchor=\"middle\" fill=\"" SVG_COLOUR_FAINT "\"", "size of the file");
     svg_add_text(p->out, p->left - AXIS_LEFT + 8, p->top - 20, "font-weight=\"bold\"", title);
@@ -136,56 +161,96 @@ static size_t common_size(const struct eval_report *r)
 
 struct label {
     size_t model;
-    double x, y;
+    double x, y;      // of the point
+    double left, top; // of the text
+    double width;
+    bool is_placed;
 };
-
-static int compare_labels(const void *a, const void *b)
-{
-    const struct label *p = a, *q = b;
-    return (p->y > q->y) - (p->y < q->y);
-}
 
 static bool overlap(const struct label *a, const struct label *b)
 {
-    return fabs(a->x - b->x) < 76 && fabs(a->y - b->y) < LABEL_HEIGHT;
+    return a->left < b->left + b->width && b->left < a->left + a->width &&
+           fabs(a->top - b->top) < LABEL_HEIGHT;
 }
 
-// Names beside their points; one that would lie upon another moves down.
-static void draw_labels(const struct panel *p, struct label *labels, size_t n)
+static bool covers(const struct label *a, const struct label *b)
 {
-    const size_t common = common_size(p->report);
-    qsort(labels, n, sizeof(*labels), compare_labels);
-    for (size_t i = 0; i < n; i++) {
-        for (size_t j = 0; j < i; j++) {
-            if (overlap(&labels[i], &labels[j])) {
-                labels[i].y = labels[j].y + LABEL_HEIGHT;
-                j = 0;
+    return a->left < b->x + DOT && b->x - DOT < a->left + a->width && a->top < b->y + DOT &&
+           b->y - DOT < a->top + LABEL_HEIGHT;
+}
+
+static bool is_free(const struct panel *p, const struct label *a, const struct label *all, size_t n)
+{
+    bool is_inside = a->left > p->left && a->top > p->top - AXIS_TOP / 2 &&
+                     a->top + LABEL_HEIGHT < p->top + p->height &&
+                     a->left + a->width < p->left + p->width + AXIS_RIGHT;
+    for (size_t i = 0; is_inside && i < n; i++) {
+        is_inside = !covers(a, &all[i]) && !(all[i].is_placed && overlap(a, &all[i]));
+    }
+    return is_inside;
+}
+
+// Beside its point, or in rings around it where that is taken.
+static void place(const struct panel *p, struct label *a, const struct label *all, size_t n)
+{
+    static const double ways[][2] = {{1, 0}, {-1, 0},  {1, -1}, {-1, 1},
+                                     {1, 1}, {-1, -1}, {0, -1}, {0, 1}};
+    for (double ring = 0; ring < 14; ring++) {
+        for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+            double away = 7 + ring * LABEL_HEIGHT, x = a->x + ways[i][0] * away;
+            a->left = ways[i][0] > 0 ? x : ways[i][0] < 0 ? x - a->width : x - a->width / 2;
+            a->top = a->y + ways[i][1] * away - LABEL_HEIGHT / 2;
+            if (is_free(p, a, all, n)) {
+                a->is_placed = true;
+                return;
             }
         }
-        buf_addf(p->out, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"11\" class=\"value\">",
-                 labels[i].x + 7, labels[i].y + 4);
-        svg_add_escaped(p->out, p->report->models[labels[i].model].name + common);
-        buf_adds(p->out, "</text>\n");
     }
+}
+
+static void draw_label(const struct panel *p, const struct label *a, size_t common)
+{
+    double right = a->left + a->width, middle = a->top + LABEL_HEIGHT / 2;
+    double x = a->left > a->x ? a->left : right < a->x ? right : (a->left + right) / 2;
+    if (hypot(x - a->x, middle - a->y) > LABEL_HEIGHT) {
+        buf_addf(p->out,
+                 "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" "
+                 "stroke=\"" SVG_COLOUR_FAINT "\" stroke-width=\"0.6\"/>\n",
+                 a->x, a->y, x, middle);
+    }
+    buf_addf(p->out, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"11\" class=\"value\">", a->left,
+             a->top + LABEL_HEIGHT - 2.5);
+    svg_add_escaped(p->out, p->report->models[a->model].name + common);
+    buf_adds(p->out, "</text>\n");
 }
 
 static void draw_points(const struct panel *p)
 {
     const struct eval_report *r = p->report;
+    const size_t common = common_size(r);
     struct label labels[EVAL_WORDS_MAX];
     size_t n = 0;
     for (size_t i = 0; i < r->n_models; i++) {
         if (is_drawn(p, i)) {
-            labels[n++] =
-                (struct label){i, x_of(p, (double)r->models[i].size), y_of(p, value_of(p, i))};
+            labels[n++] = (struct label){
+                .model = i,
+                .x = x_of(p, (double)r->models[i].size),
+                .y = y_of(p, value_of(p, i)),
+                .width = LETTER_WIDTH * (double)strlen(r->models[i].name + common),
+            };
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        place(p, &labels[i], labels, n);
+        if (labels[i].is_placed) {
+            draw_label(p, &labels[i], common);
         }
     }
     for (size_t i = 0; i < n; i++) {
         buf_addf(p->out,
-                 "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"" SVG_COLOUR_POINT "\"/>\n",
+                 "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\" fill=\"" SVG_COLOUR_POINT "\"/>\n",
                  labels[i].x, labels[i].y);
     }
-    draw_labels(p, labels, n);
 }
 
 static void draw_reference(const struct panel *p)

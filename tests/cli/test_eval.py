@@ -404,6 +404,23 @@ class Rules(EvalTest):
         # The reference does not differ from itself, which no logarithm shows; perplexity both have.
         self.assertEqual(len(svg.getElementsByTagName("circle")), 3)
 
+    def test_earlier_answers_in_one_drawing(self):
+        drawing, files = self.path("quality.svg"), []
+        for kind in ("Q4_0", "Q2_K"):
+            shrunk = self.path(f"demo-{kind}.gguf")
+            self.assertEqual(carat("quantize", DEMO, shrunk, kind, "--quiet").code, 0)
+            files.append(self.path(kind + ".json", self.run_eval("--against", DEMO, shrunk, self.text, "--json").out))
+        at_once = self.path("at-once.svg")
+        self.run_eval("--against", DEMO, self.path("demo-Q4_0.gguf"), self.path("demo-Q2_K.gguf"), self.text, "--svg", at_once)
+        self.assertEqual(self.run_eval(*files, "--svg", drawing).out, "")
+        with open(drawing, "rb") as a, open(at_once, "rb") as b:
+            self.assertEqual(a.read(), b.read())
+        other = self.path("other.json", self.run_eval("--against", DEMO, DEMO, self.text, "--json", "--tokens", "9").out)
+        self.assert_fails(carat("eval", files[0], other, "--svg", drawing), 1, "other.json", "other texts")
+        for i, text in enumerate(("{}", "[]", '{"tokens":1,"context":2}', '{"tokens":1,"context":2,"models":[{"model":"x"}]}')):
+            self.assert_fails(carat("eval", self.path(f"{i}.json", text), "--svg", drawing), 1, f"{i}.json")
+        self.assert_fails(carat("eval", self.path("broken.json", "{"), "--svg", drawing), 1, "broken.json")
+
     def test_interrupted(self):
         folder = self.path("temporary")
         os.mkdir(folder)
