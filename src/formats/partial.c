@@ -12,17 +12,19 @@
 #include "base/os.h"
 #include "base/os_file.h"
 
-#define MAGIC     "caratpt1"            // changes with the layout
+#define MAGIC     "caratpt2"            // changes with the layout
 #define HEAD_SIZE 32                    // magic, key, check
 #define STEP_SIZE 48                    // size, figures, hash, check
 #define SYNC_SIZE ((uint64_t)256 << 20) // the disk is told to take what it has
 #define READ_SIZE ((size_t)1 << 20)
 
-static uint64_t check_of(const void *data, size_t size)
+// at: where in the journal; a line that strayed to another place is none.
+static uint64_t check_of(const void *data, size_t size, uint64_t at)
 {
     struct hash h;
     hash_init(&h, NULL);
     hash_add(&h, data, size);
+    hash_add_u64(&h, at);
     return hash_u64(&h);
 }
 
@@ -41,7 +43,7 @@ static void make_head(uint8_t head[HEAD_SIZE], const uint8_t key[HASH_SIZE])
 {
     memcpy(head, MAGIC, 8);
     memcpy(head + 8, key, HASH_SIZE);
-    uint64_t check = check_of(head, 24);
+    uint64_t check = check_of(head, 24, 0);
     memcpy(head + 24, &check, 8);
 }
 
@@ -56,7 +58,7 @@ static int read_head(struct os_part *journal, const uint8_t key[HASH_SIZE], bool
     if (rc) {
         return rc;
     }
-    uint64_t check = check_of(head, 24);
+    uint64_t check = check_of(head, 24, 0);
     if (n < HEAD_SIZE || memcmp(head, MAGIC, 8) != 0 || memcmp(&check, head + 24, 8) != 0) {
         return 1;
     }
@@ -110,9 +112,9 @@ static int read_steps(struct partial *p, uint64_t file_size, struct carat_error 
         struct partial_step step;
         size_t n = 0;
         bool is_good = false;
-        rc = os_part_read(&p->journal, HEAD_SIZE + p->n_steps * STEP_SIZE, bytes, STEP_SIZE, &n,
-                          err);
-        uint64_t check = check_of(bytes, STEP_SIZE - 8);
+        uint64_t at = HEAD_SIZE + p->n_steps * STEP_SIZE;
+        rc = os_part_read(&p->journal, at, bytes, STEP_SIZE, &n, err);
+        uint64_t check = check_of(bytes, STEP_SIZE - 8, at);
         memcpy(&step, bytes, sizeof(step));
         if (rc || n < STEP_SIZE || memcmp(&check, bytes + STEP_SIZE - 8, 8) != 0 ||
             step.size > file_size || step.size < p->at) {
@@ -231,11 +233,11 @@ int partial_step(struct partial *p, const double figures[3], struct carat_error 
     _Static_assert(sizeof(step) == STEP_SIZE - 8, "as stored");
     memcpy(step.figures, figures, sizeof(step.figures));
     memcpy(bytes, &step, sizeof(step));
-    uint64_t check = check_of(bytes, sizeof(step));
+    uint64_t at = HEAD_SIZE + p->n_steps * STEP_SIZE;
+    uint64_t check = check_of(bytes, sizeof(step), at);
     memcpy(bytes + sizeof(step), &check, 8);
     int rc = p->n_steps < PARTIAL_STEPS_MAX
-                 ? os_part_write(&p->journal, HEAD_SIZE + p->n_steps * STEP_SIZE, bytes,
-                                 sizeof(bytes), err)
+                 ? os_part_write(&p->journal, at, bytes, sizeof(bytes), err)
                  : fail(err, CARAT_E_FULL, "%s: more than %d parts", p->path, PARTIAL_STEPS_MAX);
     rc = rc ? rc : keep_step(p, &step, err);
     hash_init(&p->content, NULL);

@@ -14,10 +14,6 @@ static const enum dtype ladder[] = {DTYPE_Q2_K, DTYPE_Q3_K, DTYPE_IQ4_XS, DTYPE_
                                     DTYPE_Q5_K, DTYPE_Q5_1, DTYPE_Q6_K,   DTYPE_Q8_0,   DTYPE_BF16};
 #define LADDER_MAX (sizeof(ladder) / sizeof(ladder[0]))
 
-// The matrix that makes the logits stands behind all layers, whose errors add up before it: one
-// error in it weighs as much as one in each of this many matrices.
-#define HEAD_WEIGHT 4.0
-
 struct point {
     enum dtype type;
     uint64_t size;
@@ -71,7 +67,7 @@ static bool is_worthwhile(const struct item *it, enum dtype type)
            item_size_as(it, type) <= item_size_as(it, it->type) && type != it->type;
 }
 
-static int measure(struct curve *c, const struct item *it, bool makes_logits,
+static int measure(struct curve *c, const struct item *it, double weight,
                    const struct carat_quantize_options *o, struct transcoder *t,
                    struct carat_error *err)
 {
@@ -84,8 +80,7 @@ static int measure(struct curve *c, const struct item *it, bool makes_logits,
         }
         transcode_measure(t, it, importance, ladder[i], &sum);
         double share = sum.energy > 0 ? sum.error / sum.energy : 0;
-        c->points[c->n++] = (struct point){ladder[i], item_size_as(it, ladder[i]),
-                                           share * (makes_logits ? HEAD_WEIGHT : 1)};
+        c->points[c->n++] = (struct point){ladder[i], item_size_as(it, ladder[i]), share * weight};
     }
     // What it has, which costs no error.
     c->points[c->n++] = (struct point){it->type, item_size_as(it, it->type), 0};
@@ -102,6 +97,9 @@ static int measure_all(struct curve *curves, const struct catalog *c,
                        const struct carat_quantize_options *o, struct transcoder *t,
                        struct carat_error *err)
 {
+    // The matrix that makes the logits stands behind all layers, and what each of them adds is a
+    // part of what it reads: an error in it alone weighs as much as the same one in all others.
+    // (Measured on the demonstration model and a fixture: docs/quantize.md.)
     bool has_head = catalog_model(c, 1).has_head;
     uint64_t done = 0;
     uint64_t total = 0;
@@ -113,7 +111,8 @@ static int measure_all(struct curve *curves, const struct catalog *c,
         if (!it->is_matrix) {
             continue;
         }
-        int rc = measure(&curves[i], it, makes_logits(it, has_head), o, t, err);
+        double weight = makes_logits(it, has_head) && total > 1 ? (double)(total - 1) : 1;
+        int rc = measure(&curves[i], it, weight, o, t, err);
         if (rc) {
             return rc;
         }
@@ -158,10 +157,11 @@ int quantize_choose_by_error(struct catalog *c, const struct carat_quantize_opti
                  (curves[i].n > 0 ? curves[i].points[0].size : item_size_as(it, it->to));
     }
     if (rc == 0 && taken > budget) {
-        rc = fail(err, CARAT_E_ARGUMENT,
-                  "%s: the smallest mix of this model takes %llu bytes: give at least "
-                  "auto:%.1fMB",
-                  options->type, (unsigned long long)taken, (double)taken / 1e6 + 0.1);
+        rc =
+            fail(err, CARAT_E_ARGUMENT,
+                 "%s: the smallest mix of this model takes %llu bytes: give at least "
+                 "auto:%.1fMB",
+                 options->type, (unsigned long long)taken, (double)((taken + 99999) / 100000) / 10);
     }
     for (struct curve *next = NULL;
          rc == 0 && (next = best_step(curves, c->n, budget - taken)) != NULL; next->at++) {

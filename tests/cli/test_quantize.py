@@ -14,7 +14,7 @@ import time
 import unittest
 
 from common import CARAT, DATA, DEMO, carat
-from model_files import QUESTION, Gguf, JobTest, content, safetensors
+from model_files import BLOCKS, QUESTION, Gguf, JobTest, content, safetensors
 
 MMPROJ = os.path.join(os.path.dirname(DEMO), "mmproj-carat-demo.gguf")
 CHECKPOINT = os.path.join(DATA, "fixtures", "unified-text", "model")
@@ -93,6 +93,12 @@ class Types(JobTest):
             self.assertLessEqual(os.path.getsize(out), size)
             self.assertGreater(os.path.getsize(out), size * 0.96)
         self.assertIn("Paris", self.answer(out))
+        self.make("quantize", source, out, "auto:2285312", "--quiet", "--force")
+        types = Gguf(out).types()
+        bits = {kind: BLOCKS[kind][1] / BLOCKS[kind][0] for kind in types.values()}
+        # An error in what makes the logits reaches them undamped.
+        others = [bits[kind] for name, kind in types.items() if kind != "F32" and name != "token_embd.weight"]
+        self.assertGreater(bits[types["token_embd.weight"]], sum(others) / len(others))
         for text, size in [("1.9MB", 1900000), ("2.5MiB", 2621440), ("1500.5KB", 1500500), ("1TB", 1e12)]:
             plan = json.loads(self.make("quantize", source, self.path("x.gguf"), f"auto:{text}", "--dry-run", "--json").out)
             self.assertLessEqual(plan["file_size"], size)
