@@ -11,8 +11,6 @@
 #include "base/pool.h"
 #include "cli/loading.h"
 
-#define ROWS_MAX 16 // as many as the engine computes together
-
 struct row {
     float *logits;             // [n_vocab]
     struct logit_row found;    // packed, where it is recorded or compared
@@ -31,7 +29,7 @@ struct work {
     struct pool *pool;
     float *logits;   // of all rows
     uint16_t *codes; // of both packed forms of all rows
-    struct row rows[ROWS_MAX];
+    struct row rows[EVAL_ROWS_MAX];
     size_t n_rows;
     size_t n_records; // finished
     const struct eval_window *window;
@@ -136,7 +134,7 @@ static void take_row(struct work *w, const float *logits)
     };
     memcpy(w->rows[w->n_rows++].logits, logits, w->n_vocab * sizeof(*logits));
     w->i_next++;
-    if (w->n_rows == ROWS_MAX) {
+    if (w->n_rows == EVAL_ROWS_MAX) {
         w->rc = flush(w);
     }
 }
@@ -248,14 +246,14 @@ static int open_model(struct work *w)
 
 static int take_memory(struct work *w)
 {
-    const size_t n_scored = w->pass->plan->n_scored, n_values = ROWS_MAX * w->n_vocab;
+    const size_t n_scored = w->pass->plan->n_scored, n_values = EVAL_ROWS_MAX * w->n_vocab;
     w->model->records = mem_new_array(n_scored, sizeof(struct eval_record), w->err);
     w->logits = w->model->records ? mem_new_array(n_values, sizeof(float), w->err) : NULL;
     w->codes = w->logits ? mem_new_array(2 * n_values, sizeof(uint16_t), w->err) : NULL;
     if (!w->codes) {
         return CARAT_E_MEMORY;
     }
-    for (size_t i = 0; i < ROWS_MAX; i++) {
+    for (size_t i = 0; i < EVAL_ROWS_MAX; i++) {
         w->rows[i].logits = w->logits + i * w->n_vocab;
         w->rows[i].found.codes = w->codes + 2 * i * w->n_vocab;
         w->rows[i].expected.codes = w->codes + (2 * i + 1) * w->n_vocab;

@@ -22,6 +22,10 @@ void eval_model_release(struct eval_model *m);
 // The vocabulary alone, for what comes before the models: their words must be the same.
 void eval_vocabulary_hash(const struct carat_engine *engine, uint8_t out[HASH_SIZE]);
 
+// Rows that are gathered, and what they take for each word: a float, and two packed forms.
+#define EVAL_ROWS_MAX  16 // as many as the engine computes together
+#define EVAL_ROW_BYTES (EVAL_ROWS_MAX * (sizeof(float) + 2 * sizeof(uint16_t)))
+
 struct eval_pass {
     const struct eval_options *options;
     const struct eval_plan *plan;

@@ -207,6 +207,20 @@ static void take_reference_records(struct run *r)
     }
 }
 
+// What is in memory beside each model.
+static void say_own_memory(const struct run *r)
+{
+    size_t n_vocab = carat_engine_info(r->vocabulary.engine)->n_vocab;
+    size_t n_records = r->plan.n_scored * (r->n_models + (r->options->against != NULL));
+    uint64_t size =
+        mem_bytes_now() + EVAL_ROW_BYTES * n_vocab + n_records * sizeof(struct eval_record);
+    if (!r->options->is_quiet) {
+        say_plain(
+            "[memory beside the model: %s, for vocabulary, texts, rows of logits and figures]",
+            size_text(size).text);
+    }
+}
+
 // ---------------------------------------------------------------------------------------- running
 
 static int run_pass(const struct run *r, struct eval_model *m, const char *record,
@@ -312,6 +326,9 @@ int eval_texts_run(const struct eval_options *o, const struct eval_words *words,
     int rc = find_models(r, err);
     rc = rc ? rc : check_options(r, err);
     rc = rc ? rc : make_plan(r, err);
+    if (rc == 0) {
+        say_own_memory(r);
+    }
     rc = rc || !o->against ? rc : run_reference(r, err);
     rc = rc ? rc : run_models(r, err);
     rc = rc ? rc : show(r, err);

@@ -11,14 +11,9 @@
 #include <string.h>
 
 const struct command *const commands[] = {
-    &command_run,        &command_chat,
-    &command_serve,      &command_pull,
-    &command_quantize,   &command_convert,
-    &command_inspect,    &command_tokenize,
-    &command_verify,     &command_batch,
-    &command_eval,       &command_bench,
-    &command_help,       &command_completion,
-    NULL,
+    &command_run,     &command_chat,    &command_serve,    &command_pull,       &command_quantize,
+    &command_convert, &command_inspect, &command_tokenize, &command_verify,     &command_batch,
+    &command_eval,    &command_bench,   &command_help,     &command_completion, NULL,
 };
 
 static int write_help(struct output *out, struct buf *text)
