@@ -606,7 +606,7 @@ class Errors(Refused):
         self.refused("response_format.type", response_format={"type": "xml"})
         self.refused("response_format.json_schema.schema", response_format={
             "type": "json_schema", "json_schema": {"name": "x"}})
-        self.refused("json_schema", "#/type", response_format={
+        self.refused("response_format.json_schema.schema.type", "the name of a JSON type", response_format={
             "type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "no such"}}})
         self.refused("regex", "byte 2", extra_body={"guided_regex": "(("})
 
