@@ -7,6 +7,7 @@ import os
 import signal
 import struct
 import subprocess
+import sys
 import time
 import unittest
 import xml.dom.minidom
@@ -439,6 +440,32 @@ class Rules(EvalTest):
         self.assertEqual(p.returncode, 130, err)
         self.assertEqual(out, b"")
         self.assertEqual(os.listdir(folder), [])
+
+
+class Table(EvalTest):
+    """tools/quality_table.py, which makes the published table."""
+
+    def make(self, *words):
+        tool = os.path.join(DATA, "..", "..", "tools", "quality_table.py")
+        return subprocess.run([sys.executable, tool, CARAT, "--model", DEMO, "--work", self.path("work"), "--types", "Q4_0,Q8_0",
+                               "--tokens", "60", *words], capture_output=True, text=True, timeout=120)
+
+    def test_table_goes_on_where_it_was_stopped(self):
+        text, drawing = self.path("story.txt", "".join(SENTENCES) * 3), self.path("all.svg")
+        first = self.make("--text", text, "--svg", drawing)
+        self.assertEqual(first.returncode, 0, first.stderr)
+        self.assertEqual([line.split(" | ")[0] for line in first.stdout.splitlines() if line.startswith("| Q")],
+                         ["| Q8_0", "| Q4_0"] * 2)
+        self.assertEqual([n for n in os.listdir(self.path("work")) if n.endswith(".gguf")], [])
+        xml.dom.minidom.parse(drawing)
+        os.remove(os.path.join(self.path("work"), "Q4_0.json"))
+        second = self.make("--text", text)
+        self.assertEqual(second.stdout, first.stdout)
+        done = [line.split()[2] for line in second.stderr.splitlines() if line.startswith("# ")]
+        self.assertEqual(done, ["quantize", "eval"])
+        other = self.make("--text", self.path("other.txt", "Hello."))
+        self.assertEqual((other.returncode, other.stdout), (1, ""))
+        self.assertIn("other texts", other.stderr)
 
 
 class Refused(EvalTest):
