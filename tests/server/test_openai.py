@@ -608,7 +608,7 @@ class Errors(Refused):
             "type": "json_schema", "json_schema": {"name": "x"}})
         self.refused("response_format.json_schema.schema.type", "the name of a JSON type", response_format={
             "type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "no such"}}})
-        self.refused("regex", "byte 2", extra_body={"guided_regex": "(("})
+        self.refused("guided_regex", "byte 2", extra_body={"guided_regex": "(("})
 
     def test_too_long_a_prompt_has_its_code(self):
         with self.assertRaises(openai.BadRequestError) as caught:
