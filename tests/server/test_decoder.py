@@ -2,6 +2,7 @@
 """Media are decoded in processes of their own: what happens to these costs one request, and they
 end with their server however that ends."""
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -129,10 +130,14 @@ class Decoder(unittest.TestCase):
 
     def decoder(self):
         """The one that the next picture goes to."""
-        eventually(lambda: len(children(self.server.process.pid)) >= 1)
         self.expect_answer()
         pids = children(self.server.process.pid)
-        self.assertEqual(len(pids), 1, pids)
+        while len(pids) != 1:  # there may be one for each worker: begins anew
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+                eventually(lambda pid=pid: state(pid) == "Z")
+            self.expect_answer()
+            pids = children(self.server.process.pid)
         return next(iter(pids))
 
     def error(self, body, status=400):
@@ -368,14 +373,18 @@ class Ends(unittest.TestCase):
             pid = next(iter(children(server.process.pid)))
             os.kill(pid, signal.SIGSTOP)
             answers = []
-            thread = threading.Thread(target=lambda: answers.append(server.request(CHAT, picture())))
+
+            def ask():
+                with contextlib.suppress(OSError):  # the answer may be cut
+                    answers.append(server.request(CHAT, picture()))
+            thread = threading.Thread(target=ask)
             thread.start()
             eventually(lambda: metrics(server)["running"] == 1)
             began = time.monotonic()
             server.stop()
             self.assertLess(time.monotonic() - began, 60)  # decoding may take 120 s
             thread.join(PATIENCE)
-            self.assertEqual(answers[0][0], 503, answers)
+            self.assertTrue(not answers or answers[0][0] == 503, answers)
             eventually(lambda: state(pid) == "Z")
 
 
