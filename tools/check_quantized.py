@@ -15,9 +15,10 @@ opens   For every type: llama.cpp loads the file and finds the vocabulary, the s
         "int8" that between carat's usual ones and those, "type" that between the file and what it was made
         of; all in standard deviations of the logits. llama.cpp rounds activations to 8 bits (16 where
         weights have 16), so two engines differ by about that.
-loses   For every type that llama.cpp writes, by its recipe and purely: error of the weights and mean KL
-        divergence of the logits (carat, float activations), of the file that carat makes and the one that
-        llama.cpp makes; "+-" is the standard error of the difference over tokens.
+loses   For every type that llama.cpp writes, by its recipe and purely: error of the weights (with --imatrix
+        weighted as both were told) and mean KL divergence of the logits (carat, float activations), of the
+        file that carat makes and the one that llama.cpp makes; "+-" is the standard error of the difference
+        over tokens.
 
 The Python needs llama-cpp-python, numpy and gguf: this one, or that of --python or CARAT_PEER_PYTHON.
 Exits with 1 if a file is not opened, logits differ, or weights lose more than llama.cpp's."""
@@ -56,7 +57,10 @@ def find_python():
         if not python or os.environ.get("CARAT_PEER_FOUND"):
             sys.exit(f"check_quantized: {e}; name a Python with llama-cpp-python, numpy and gguf: CARAT_PEER_PYTHON or --python")
         os.environ["CARAT_PEER_FOUND"] = "1"
-        os.execv(python, [python, *sys.argv])
+        try:
+            os.execv(python, [python, *sys.argv])
+        except OSError as failure:
+            sys.exit(f"check_quantized: {python}: {failure.strerror}")
 
 
 def run(words, text=None, may_fail=False):
@@ -154,7 +158,8 @@ class Model:
         return json.loads(done.stdout), np.fromfile(out, np.float32).reshape(-1, len(self.vocabulary))
 
     def peer_makes(self, kind, path, is_pure):
-        request = {"source": self.base, "target": path, "ftype": FTYPES[kind], "is_pure": is_pure, "threads": self.options.threads}
+        request = {"source": self.base, "target": path, "ftype": FTYPES[kind], "is_pure": is_pure, "threads": self.options.threads,
+                   "imatrix": self.options.imatrix}
         done = run([sys.executable, CHILD, "quantize", json.dumps(request)], may_fail=True)
         return last_line(done.stderr) if done.returncode else None
 
@@ -205,17 +210,21 @@ def opens(model, kinds):
     return n_problems
 
 
-def weights_lost(base, path):
-    """By tensor that is quantized in the file: (type, sum of squared errors, sum of squares)."""
+def weights_lost(base, path, imatrix):
+    """By tensor that is quantized in the file: (type, sum of squared errors, sum of squares), weighted by importance."""
     import gguf
     import numpy as np
     old = {t.name: t for t in gguf.GGUFReader(base).tensors}
+    sums = {t.name: t.data.reshape(-1).astype(np.float64) for t in gguf.GGUFReader(imatrix).tensors} if imatrix else {}
     lost = {}
     for t in gguf.GGUFReader(path).tensors:
         if t.tensor_type.name in ("F32", "F16", "BF16"):
             continue
         was = gguf.dequantize(old[t.name].data, old[t.name].tensor_type).astype(np.float64)
-        lost[t.name] = (t.tensor_type.name, float(((gguf.dequantize(t.data, t.tensor_type) - was) ** 2).sum()), float((was ** 2).sum()))
+        weights = sums.get(t.name + ".in_sum2", np.ones(1))
+        weights = weights / weights.mean()
+        lost[t.name] = (t.tensor_type.name, float((weights * (gguf.dequantize(t.data, t.tensor_type) - was) ** 2).sum()),
+                        float((weights * was ** 2).sum()))
     return lost
 
 
@@ -228,7 +237,7 @@ def compare(model, kind, is_pure):
     if problem:
         print(f"| {name} | llama.cpp: {problem} |")
         return 0
-    a, b = weights_lost(model.base, ours), weights_lost(model.base, theirs)
+    a, b = (weights_lost(model.base, path, model.options.imatrix) for path in (ours, theirs))
     same = [t for t in a if t in b and a[t][0] == b[t][0]]
     others = sorted({t.split(".")[-2] + f" {a[t][0]}/{b[t][0]}" for t in a if t in b and a[t][0] != b[t][0]} | {t for t in a if t not in b})
     rmse = [sum(x[t][1] for t in x) ** 0.5 / sum(x[t][2] for t in x) ** 0.5 for x in (a, b)]
@@ -269,7 +278,7 @@ def main():
     parser.add_argument("--python", help="a Python that has llama_cpp; CARAT_PEER_PYTHON says it, too")
     parser.add_argument("--types", default=",".join([*FLOATS, *PLAIN, *MIXES]))
     parser.add_argument("--only", default="opens,loses")
-    parser.add_argument("--imatrix", help="for what carat makes")
+    parser.add_argument("--imatrix", help="an imatrix file in GGUF, for both")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     models = options.models or [os.path.join(ROOT, "demo", "carat-demo.gguf"),

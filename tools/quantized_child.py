@@ -6,6 +6,7 @@ cannot go on.
   quantized_child.py load MODEL LOGITS < REQUEST    what it reads in MODEL, as JSON on standard output;
                                                     logits after every token to the file LOGITS, as f32
   quantized_child.py quantize JSON                  llama_model_quantize"""
+import ctypes
 import json
 import sys
 
@@ -46,11 +47,29 @@ def load(path, logits_path):
     print(json.dumps(facts))
 
 
+def importance_of(path):
+    """Of an imatrix file in GGUF, as the function wants it: by matrix the mean squares, ended by an empty row."""
+    import gguf
+    tensors = {t.name: t.data for t in gguf.GGUFReader(path).tensors}
+    names = [name[:-len(".in_sum2")] for name in tensors if name.endswith(".in_sum2")]
+    rows = (lib.llama_model_imatrix_data * (len(names) + 1))()
+    kept = []
+    for row, name in zip(rows, names):
+        means = np.ascontiguousarray(tensors[name + ".in_sum2"] / np.maximum(tensors[name + ".counts"].reshape(-1, 1), 1), np.float32).reshape(-1)
+        kept.append(means)
+        row.name, row.size = name.encode(), means.size
+        row.data = means.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+    return rows, kept
+
+
 def quantize(request):
     params = lib.llama_model_quantize_default_params()
     params.nthread = request["threads"]
     params.ftype = request["ftype"]
     params.pure = request["is_pure"]
+    rows = importance_of(request["imatrix"]) if request["imatrix"] else None
+    if rows:
+        params.imatrix = rows[0]
     lib.llama_log_set(keep_errors, None)
     if lib.llama_model_quantize(request["source"].encode(), request["target"].encode(), params) != 0:
         fail("llama_model_quantize failed")
