@@ -12,6 +12,7 @@
 #define EVAL_ID_MAX        ((size_t)256)      // bytes of an id
 #define EVAL_NAME_MAX      ((size_t)128)      // bytes of a task's name
 #define EVAL_EXPECTED_MAX  ((size_t)1000)     // answers that are right
+#define EVAL_REGEX_MAX     ((size_t)64)       // of them where they are expressions
 #define EVAL_CHOICES_MAX   ((size_t)1000)
 #define EVAL_REFERENCE_MAX ((size_t)200000) // bytes of an expected answer
 

@@ -332,12 +332,13 @@ static int read_answers(struct eval_task *t, const struct json_value *v, struct 
     bool is_list = json_kind(v) == JSON_ARRAY;
     struct json_iter it = json_iter(v);
     size_t n = is_list ? json_count(v) : 1;
+    size_t n_max = t->score == EVAL_REGEX ? EVAL_REGEX_MAX : EVAL_EXPECTED_MAX;
     if (!is_given(v)) {
         return fail_kind("expected", "the answer that is right", v, err);
     }
-    if (n == 0 || n > EVAL_EXPECTED_MAX) {
-        return fail(err, CARAT_E_FORMAT, "expected: expected 1 to %zu answers, found %zu",
-                    EVAL_EXPECTED_MAX, n);
+    if (n == 0 || n > n_max) {
+        return fail(err, CARAT_E_FORMAT, "expected: expected 1 to %zu answers, found %zu", n_max,
+                    n);
     }
     t->expected = arena_take(&t->talk.arena, n * sizeof(*t->expected), err);
     int rc = t->expected ? 0 : CARAT_E_MEMORY;

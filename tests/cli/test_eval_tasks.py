@@ -471,6 +471,7 @@ class Hostile(Tasks):
             (dict(good, expected=5), "expected: expected a string, found a number"),
             (dict(good, expected=[]), "expected 1 to 1000 answers, found 0"),
             (dict(good, expected=["x"] * 1001), "found 1001"),
+            (dict(good, expected=["x"] * 65, score="regex"), "expected 1 to 64 answers, found 65"),
             (dict(good, expected="x" * 200001), "expected: expected at most 200000 bytes"),
             (dict(good, expected={"arguments": {}}), "a call is"), (dict(good, expected={"name": "f", "arguments": "x"}), "a call is"),
             (dict(good, expected="...", score="wer"), "there is no word in '...'"),
