@@ -60,8 +60,8 @@ static double y_of(const struct panel *p, double value)
 static void set_scale(struct panel *p)
 {
     const struct eval_report *r = p->report;
-    double min = INFINITY, max = -INFINITY;
-    p->x_min = INFINITY;
+    double min = HUGE_VAL, max = -HUGE_VAL;
+    p->x_min = HUGE_VAL;
     p->x_max = 0;
     for (size_t i = 0; i < r->n_models; i++) {
         p->x_min = fmin(p->x_min, (double)r->models[i].size);
@@ -101,7 +101,7 @@ static void draw_y_tick(const struct panel *p, double at, const char *text)
 static void draw_sizes(const struct panel *p, double bottom)
 {
     bool is_wide = p->x_max / p->x_min > 8;
-    double unit = pow(10, floor(log10(p->x_min))), last = -INFINITY;
+    double unit = pow(10, floor(log10(p->x_min))), last = -HUGE_VAL;
     for (double x = unit; x <= p->x_max;) {
         double at = x_of(p, x);
         if (x >= p->x_min && at - last > 66) {
