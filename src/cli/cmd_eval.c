@@ -34,11 +34,16 @@ static const struct option eval_model_rows[] = {
 // clang-format on
 #undef AT
 
-// Whether an argument is a model: what is a file and no GGUF file is a text; what is not there at
-// all must be a name that was pulled.
+// Whether an argument is a model: what is a file and no GGUF file is a text, and so is what only
+// would be one; what else is not there must be a name that was pulled.
 static bool is_model(const char *word)
 {
-    return strcmp(word, "-") != 0 && (!os_is_file(word) || slice_ends(slice_of(word), ".gguf"));
+    static const char *const texts[] = {".txt", ".jsonl", ".json", ".md"};
+    bool is_text = strcmp(word, "-") == 0;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        is_text = is_text || (slice_ends(slice_of(word), texts[i]) && !os_is_directory(word));
+    }
+    return !is_text && (!os_is_file(word) || slice_ends(slice_of(word), ".gguf"));
 }
 
 static int sort_words(struct eval_words *out, const struct command_call *call,

@@ -489,6 +489,7 @@ class Refused(EvalTest):
         self.refuse(1, [DEMO, self.path("empty.txt", "")], "empty.txt", "no token to score")
         self.refuse(1, [DEMO, self.path("not-there.gguf"), "--", self.text], "not-there.gguf")
         self.refuse(1, [DEMO, "--", self.path("not-there.txt")], "not-there.txt")
+        self.refuse(1, [DEMO, self.path("not-there.jsonl")], "not-there.jsonl", "No such file")
         self.refuse(1, [DEMO, self.path("a.jsonl", '{"text":"fine"}\n{"text":7}\n')], "a.jsonl: line 2", "text")
         self.refuse(1, [DEMO, self.path("b.jsonl", '{"text":"fine"}\n{"text"\n')], "b.jsonl: line 2")
         self.refuse(1, [DEMO, self.path("c.jsonl", '{"tokens":[1,2,99999999]}\n')], "c.jsonl: line 1", "index 2")
