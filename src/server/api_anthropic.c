@@ -459,7 +459,9 @@ static int read_tool(struct call *call, struct tool_list *list, const struct jso
     const struct json_value *schema;
     rc = field_string(tool, "name", &name, err);
     rc = rc ? rc : field_object(tool, "input_schema", &schema, err);
-    return rc ? rc : tool_list_add(list, name, description, schema, err);
+    return rc ? rc
+              : tool_list_add(list, name, description, schema, json_bool(json_get(tool, "strict")),
+                              err);
 }
 
 static int read_tool_choice(struct call *call, struct tool_list *list, const struct json_value *v,

@@ -236,7 +236,7 @@ static int read_declaration(struct tool_list *list, const struct json_value *d,
         rc = field_in(gemini_schema(json_get(d, "parameters"), &doc, err), err, "parameters");
         parameters = rc ? NULL : json_root(doc);
     }
-    rc = rc ? rc : tool_list_add(list, name, description, parameters, err);
+    rc = rc ? rc : tool_list_add(list, name, description, parameters, false, err);
     json_free(doc);
     return rc;
 }

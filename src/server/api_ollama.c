@@ -277,7 +277,8 @@ static int read_tools(struct call *call, const struct json_value *tools, struct 
         rc = rc ? rc : field_string(function, "name", &name, err);
         rc = rc ? rc : ask_string(function, "description", &description, err);
         rc = rc ? rc
-                : tool_list_add(&list, name, description, json_get(function, "parameters"), err);
+                : tool_list_add(&list, name, description, json_get(function, "parameters"),
+                                json_bool(json_get(function, "strict")), err);
         rc = field_in(rc, err, "tools[%zu]", i);
     }
     rc = rc ? rc : tool_list_finish(&list, call, CARAT_TOOLS_AUTO, (struct slice){0}, false, err);

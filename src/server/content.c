@@ -584,7 +584,7 @@ int content_finish(struct content *c, struct carat_error *err)
 // ------------------------------------------------------------------------------ tools
 
 int tool_list_add(struct tool_list *t, struct slice name, struct slice description,
-                  const struct json_value *parameters, struct carat_error *err)
+                  const struct json_value *parameters, bool is_strict, struct carat_error *err)
 {
     if (t->n >= CONTENT_TOOLS_MAX) {
         return fail(err, CARAT_E_ARGUMENT, "expected at most %d tools", CONTENT_TOOLS_MAX);
@@ -609,7 +609,7 @@ int tool_list_add(struct tool_list *t, struct slice name, struct slice descripti
         buf_adds(&t->json, ",\"parameters\":");
         json_write(parameters, &t->json);
     }
-    buf_adds(&t->json, "}}");
+    buf_adds(&t->json, is_strict ? ",\"strict\":true}}" : "}}");
     t->n++;
     return buf_status(&t->json, err);
 }

@@ -66,13 +66,13 @@ int content_at(int rc, struct carat_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 // Tools: checks the OpenAI form and keeps it as JSON for chat.tools and grammar.tools. The others
-// turn their forms into that.
+// turn their forms into that. is_strict: parameters that cannot be held to are refused.
 struct tool_list {
     struct buf json; // "[" so far
     size_t n;
 };
 int tool_list_add(struct tool_list *t, struct slice name, struct slice description,
-                  const struct json_value *parameters, struct carat_error *err);
+                  const struct json_value *parameters, bool is_strict, struct carat_error *err);
 // Puts the list into ask.chat.tools and ask.grammar, with the choice. REQUIRED needs a tool; name,
 // if not empty, must be among them. Without tools nothing else happens.
 int tool_list_finish(struct tool_list *t, struct call *call, enum carat_tool_choice choice,

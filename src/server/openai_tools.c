@@ -26,7 +26,9 @@ static int add_function(struct tool_list *list, const struct json_value *functio
     }
     int rc = ask_string(function, "name", &name, err);
     rc = rc ? rc : ask_string(function, "description", &description, err);
-    return rc ? rc : tool_list_add(list, name, description, json_get(function, "parameters"), err);
+    return rc ? rc
+              : tool_list_add(list, name, description, json_get(function, "parameters"),
+                              json_bool(json_get(function, "strict")), err);
 }
 
 static int read_list(struct call *call, struct tool_list *list, const struct json_value *tools,

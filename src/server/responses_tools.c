@@ -83,12 +83,12 @@ static bool is_allowed(const struct tools *t, const struct responses_tool *tool)
 
 static int add_to_lists(struct tools *t, const struct responses_tool *tool,
                         struct slice description, const struct json_value *parameters,
-                        struct carat_error *err)
+                        bool is_strict, struct carat_error *err)
 {
     struct slice name = slice_of(tool->model_name);
-    int rc = tool_list_add(&t->all, name, description, parameters, err);
+    int rc = tool_list_add(&t->all, name, description, parameters, is_strict, err);
     if (!rc && t->allowed_names && is_allowed(t, tool)) {
-        rc = tool_list_add(&t->allowed, name, description, parameters, err);
+        rc = tool_list_add(&t->allowed, name, description, parameters, is_strict, err);
     }
     return rc;
 }
@@ -123,7 +123,8 @@ static int add_tool(struct tools *t, const struct json_value *v, struct slice sp
     }
     rc = rc ? rc
             : add_to_lists(t, tool, slice_make(buf_text(&description), description.size),
-                           is_custom ? json_root(t->custom) : json_get(v, "parameters"), err);
+                           is_custom ? json_root(t->custom) : json_get(v, "parameters"),
+                           !is_custom && json_bool(json_get(v, "strict")), err);
     buf_release(&description);
     tool->next = t->r->tools;
     t->r->tools = tool;

@@ -457,6 +457,29 @@ class Places(unittest.TestCase):
             message = self.error(chat, {"messages": user, "guided_regex": "(?=a)"})
             self.assertTrue(message.startswith("guided_regex: at byte 2 "), message)
 
+    def test_in_strict_tools(self):
+        """What cannot be honoured is passed over, unless the tool asks for the letter."""
+        user = [{"role": "user", "content": "x"}]
+        with Server() as self.server:
+            for strict in (True, False, None):
+                more = {} if strict is None else {"strict": strict}
+                function = {"name": "f", "description": "d", "parameters": self.BAD, **more}
+                wrapped = [{"type": "function", "function": function}]
+                for path, body, place in (
+                        ("/v1/chat/completions", {"messages": user, "max_tokens": 2, "tools": wrapped}, "tools[0].function.parameters"),
+                        ("/v1/responses", {"input": "x", "max_output_tokens": 2, "tools": [{"type": "function", **function}]},
+                         "tools[0].parameters"),
+                        ("/v1/messages", {"model": "m", "max_tokens": 2, "messages": user, "tools": [
+                            {"name": "f", "description": "d", "input_schema": self.BAD, **more}]}, "tools[0].input_schema"),
+                        ("/api/chat", {"model": "m", "messages": user, "options": {"num_predict": 2}, "stream": False,
+                                       "tools": wrapped}, "tools[0].function.parameters")):
+                    if strict:
+                        message = self.error(path, body)
+                        self.assertTrue(message.startswith(place + self.TAIL), f"{path}: {message}")
+                    else:
+                        status, _, data = self.server.request(path, body)
+                        self.assertEqual(status, 200, f"{path}: {data}")
+
     def test_in_tools(self):
         user = [{"role": "user", "content": "x"}]
         good = {"type": "object", "properties": {"x": {"type": "string"}}}
