@@ -299,7 +299,8 @@ static uint32_t pooling_of(const struct conversion *c)
     return patch > 0 && block % patch == 0 ? block / (uint32_t)patch : 3;
 }
 
-static int write_small_files(const struct conversion *c, struct carat_error *err)
+static int write_small_files(const struct conversion *c, struct partial *model,
+                             const uint8_t key[HASH_SIZE], struct carat_error *err)
 {
     const struct checkpoint ck = {
         .source = c->source,
@@ -318,6 +319,8 @@ static int write_small_files(const struct conversion *c, struct carat_error *err
         rc = os_make_folder(c->o->target, err);
         rc = rc ? rc : os_share(c->o->target, err);
     }
+    // Its journal comes first: a configuration without one is somebody else's checkpoint.
+    rc = rc ? rc : partial_open(model, c->model_path, key, c->o->overwrites, err);
     rc = rc ? rc : write_file(c, "config.json", &b, err);
     buf_clear(&b);
     rc = rc ? rc : checkpoint_tokenizer(&b, &ck, err);
@@ -374,37 +377,34 @@ static void report(const struct conversion *c, const struct item *it)
     }
 }
 
-static int write_model(struct conversion *c, const uint8_t key[HASH_SIZE], struct carat_error *err)
+static int write_model(struct conversion *c, struct partial *file, struct carat_error *err)
 {
-    struct partial file = {0};
     const double none[3] = {0, 0, 0};
-    int rc = partial_open(&file, c->model_path, key, c->o->overwrites, err);
-    if (rc == 0 && c->writer.size - file.at > os_disk_free(file.file.path)) {
+    int rc = 0;
+    if (c->writer.size - file->at > os_disk_free(file->file.path)) {
         rc = fail(err, CARAT_E_FULL,
                   "%s: %llu bytes are to be written, but the disk has only %llu left",
-                  c->model_path, (unsigned long long)(c->writer.size - file.at),
-                  (unsigned long long)os_disk_free(file.file.path));
+                  c->model_path, (unsigned long long)(c->writer.size - file->at),
+                  (unsigned long long)os_disk_free(file->file.path));
     }
-    if (rc == 0 && file.n_steps == 0) {
-        rc = partial_add(&file, c->writer.header.data, c->writer.header.size, err);
-        rc = rc ? rc : partial_step(&file, none, err);
+    if (rc == 0 && file->n_steps == 0) {
+        rc = partial_add(file, c->writer.header.data, c->writer.header.size, err);
+        rc = rc ? rc : partial_step(file, none, err);
     }
-    c->result.resumed_size = file.n_steps > 1 ? file.at : 0;
-    c->result.n_resumed = file.n_steps > 1 ? file.n_steps - 1 : 0;
+    c->result.resumed_size = file->n_steps > 1 ? file->at : 0;
+    c->result.n_resumed = file->n_steps > 1 ? file->n_steps - 1 : 0;
     for (size_t i = 0; rc == 0 && i < c->catalog.n; i++) {
         const struct item *it = &c->catalog.items[i];
         struct transcode_sum sum;
         if (i < c->result.n_resumed) {
             c->t.done += it->made ? 0 : it->size;
         } else {
-            rc = transcode_item(&c->t, it, (struct column_importance){0}, false, &file, &sum, err);
-            rc = rc ? rc : partial_step(&file, none, err);
+            rc = transcode_item(&c->t, it, (struct column_importance){0}, false, file, &sum, err);
+            rc = rc ? rc : partial_step(file, none, err);
         }
         report(c, it);
     }
-    rc = rc ? rc : partial_finish(&file, err);
-    partial_close(&file);
-    return rc;
+    return rc ? rc : partial_finish(file, err);
 }
 
 // Nothing that is there is replaced unasked; what an earlier run of this job left may be.
@@ -452,10 +452,13 @@ static int write_all(struct conversion *c, struct carat_error *err)
     if (partial_was_finished(c->model_path, key)) {
         return 0;
     }
+    struct partial model = {0};
     int rc = check_target(c, err);
     // The large file last: a directory that has it is whole.
-    rc = rc ? rc : write_small_files(c, err);
-    return rc ? rc : write_model(c, key, err);
+    rc = rc ? rc : write_small_files(c, &model, key, err);
+    rc = rc ? rc : write_model(c, &model, err);
+    partial_close(&model);
+    return rc;
 }
 
 int carat_convert(const struct carat_convert_options *options, carat_on_progress on_progress,

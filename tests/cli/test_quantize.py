@@ -314,21 +314,38 @@ class Converting(JobTest):
         self.assert_fails(carat("convert", DEMO, back), 1, "by force")
         self.assert_fails(carat("convert", CHECKPOINT, self.path("x")), 1, "already")
 
+    def test_what_the_smallest_beginning_left_is_gone_on_with(self):
+        """Killed when the configuration was there and of the model only an empty journal."""
+        out = self.path("made")
+        self.make("convert", DEMO, out, "--quiet")
+        want = content(os.path.join(out, "model.safetensors"))
+        os.rename(os.path.join(out, "model.safetensors"), os.path.join(out, "model.safetensors.part.journal"))
+        os.truncate(os.path.join(out, "model.safetensors.part.journal"), 0)
+        self.make("convert", DEMO, out, "--quiet")
+        self.assertEqual(content(os.path.join(out, "model.safetensors")), want)
+        self.assertEqual([n for n in os.listdir(out) if "part" in n], [])
+
     def test_killed_at_any_moment(self):
         whole, out = self.path("whole"), self.path("made")
         self.make("convert", DEMO, whole, "--type", "f32", "--quiet")
-        want, chance, n_kills = content(os.path.join(whole, "model.safetensors")), random.Random(3), 0
-        while n_kills < 15 or not os.path.exists(os.path.join(out, "model.safetensors")):
-            run = subprocess.Popen([CARAT, "convert", DEMO, out, "--type", "f32", "--quiet"])
+        want, chance, n_kills = content(os.path.join(whole, "model.safetensors")), random.Random(), 0
+        for attempt in range(10 * Restarts.ROUNDS):
+            if n_kills == Restarts.ROUNDS:
+                break
+            run = subprocess.Popen([CARAT, "convert", DEMO, out, "--type", "f32", "--quiet"], stderr=subprocess.PIPE)
             try:
-                run.communicate(timeout=chance.uniform(0, 0.12) if n_kills < 15 else 100)
+                err = run.communicate(timeout=chance.uniform(0, 0.12))[1]
             except subprocess.TimeoutExpired:
                 run.kill()
-                run.wait()
+                run.communicate()
                 n_kills += 1
-                continue
-            if n_kills < 15:
+            else:
+                if run.returncode: # the one before was killed behind its last step
+                    self.assertIn(b"is there already", err)
+                self.assertEqual(content(os.path.join(out, "model.safetensors")), want)
                 shutil.rmtree(out)
+        if not os.path.exists(os.path.join(out, "model.safetensors")):
+            self.make("convert", DEMO, out, "--type", "f32", "--quiet")
         self.assertEqual(content(os.path.join(out, "model.safetensors")), want)
 
 
