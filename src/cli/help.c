@@ -83,9 +83,11 @@ void help_command(struct buf *out, const struct command *command, size_t columns
 }
 
 static const char about_model[] =
-    "MODEL is a GGUF file (of a split set, the first one) or a Hugging Face directory. Without it "
-    "the environment variable CARAT_MODEL is used, and without that the small demonstration model "
-    "that comes with carat.";
+    "MODEL is a GGUF file (of a split set, the first one), a Hugging Face directory, or the name "
+    "of "
+    "a pulled model. Without it the environment variable CARAT_MODEL is used, then the newest "
+    "model "
+    "that was pulled, and at last the small demonstration model that comes with carat.";
 
 void help_program(struct buf *out, size_t columns)
 {
