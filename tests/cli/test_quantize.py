@@ -167,6 +167,29 @@ class Restarts(JobTest):
                 for name in glob.glob(out + "*"):
                     os.remove(name)
 
+    def test_converting_is_killed_at_any_moment(self):
+        whole, out = self.path("whole"), self.path("made")
+        self.make("convert", DEMO, whole, "--type", "f32", "--quiet")
+        want, chance, n_kills = content(os.path.join(whole, "model.safetensors")), random.Random(), 0
+        for attempt in range(10 * self.ROUNDS):
+            if n_kills == self.ROUNDS:
+                break
+            run = subprocess.Popen([CARAT, "convert", DEMO, out, "--type", "f32", "--quiet"], stderr=subprocess.PIPE)
+            try:
+                err = run.communicate(timeout=chance.uniform(0, 0.12))[1]
+            except subprocess.TimeoutExpired:
+                run.kill()
+                run.communicate()
+                n_kills += 1
+            else:
+                if run.returncode: # the one before was killed behind its last step
+                    self.assertIn(b"is there already", err)
+                self.assertEqual(content(os.path.join(out, "model.safetensors")), want)
+                shutil.rmtree(out)
+        if not os.path.exists(os.path.join(out, "model.safetensors")):
+            self.make("convert", DEMO, out, "--type", "f32", "--quiet")
+        self.assertEqual(content(os.path.join(out, "model.safetensors")), want)
+
     def test_only_the_same_job_goes_on(self):
         out = self.path("made.gguf")
         run = None
@@ -324,29 +347,6 @@ class Converting(JobTest):
         self.make("convert", DEMO, out, "--quiet")
         self.assertEqual(content(os.path.join(out, "model.safetensors")), want)
         self.assertEqual([n for n in os.listdir(out) if "part" in n], [])
-
-    def test_killed_at_any_moment(self):
-        whole, out = self.path("whole"), self.path("made")
-        self.make("convert", DEMO, whole, "--type", "f32", "--quiet")
-        want, chance, n_kills = content(os.path.join(whole, "model.safetensors")), random.Random(), 0
-        for attempt in range(10 * Restarts.ROUNDS):
-            if n_kills == Restarts.ROUNDS:
-                break
-            run = subprocess.Popen([CARAT, "convert", DEMO, out, "--type", "f32", "--quiet"], stderr=subprocess.PIPE)
-            try:
-                err = run.communicate(timeout=chance.uniform(0, 0.12))[1]
-            except subprocess.TimeoutExpired:
-                run.kill()
-                run.communicate()
-                n_kills += 1
-            else:
-                if run.returncode: # the one before was killed behind its last step
-                    self.assertIn(b"is there already", err)
-                self.assertEqual(content(os.path.join(out, "model.safetensors")), want)
-                shutil.rmtree(out)
-        if not os.path.exists(os.path.join(out, "model.safetensors")):
-            self.make("convert", DEMO, out, "--type", "f32", "--quiet")
-        self.assertEqual(content(os.path.join(out, "model.safetensors")), want)
 
 
 PEER = os.environ.get("CARAT_PEER_PYTHON")
