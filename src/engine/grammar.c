@@ -176,6 +176,21 @@ static int draw(struct carat_grammar *g, const struct carat_grammar_options *o,
     return 0;
 }
 
+// What takes long is better done now than between two tokens.
+static int find_masks(struct carat_grammar *g, struct carat_error *err)
+{
+    struct masker k;
+    const size_t first = g->program.n_shared;
+    const size_t n = g->program.n_states - first;
+    int rc = mask_cache_init(g->masks, first, n, MASKS_MAX, err);
+    rc = rc ? rc : masker_init(&k, g->lexicon, &g->program, g->masks, err);
+    if (rc == 0) {
+        masker_warm(&k, first, n);
+        masker_release(&k);
+    }
+    return rc;
+}
+
 static int grammar_new(struct carat_grammar **out, struct lexicon *lexicon,
                        const struct carat_grammar_options *options, struct carat_error *err)
 {
@@ -208,8 +223,7 @@ static int grammar_new(struct carat_grammar **out, struct lexicon *lexicon,
     if (rc) {
         goto out;
     }
-    rc = mask_cache_init(g->masks, g->program.n_shared, g->program.n_states - g->program.n_shared,
-                         MASKS_MAX, err);
+    rc = find_masks(g, err);
     if (rc) {
         goto out;
     }

@@ -84,15 +84,14 @@ static void clear(struct lexicon *x)
     x->stops = NULL;
 }
 
-// Inside a string nearly every token fits, and the walk is long: both kinds of string are looked at
-// here, once for all grammars.
+// Inside a string nearly every token fits, and the walk is long: the rules of all grammars are
+// looked at here, once.
 static int warm(struct lexicon *x, struct carat_error *err)
 {
     struct masker k;
     int rc = masker_init(&k, x, &x->builtin, NULL, err);
     if (rc == 0) {
-        masker_warm(&k, x->builtin.rules[RULE_JSON_STRING]);
-        masker_warm(&k, x->builtin.rules[RULE_CALL_STRING]);
+        masker_warm(&k, 0, x->builtin.n_states);
         masker_release(&k);
     }
     return rc;

@@ -7,6 +7,9 @@
 #include "base/mem.h"
 
 #define TOKENS_MAX 2048 // of a mask that is kept as a list
+#define WIDE_BYTES 20   // that may come in a state
+#define WIDE_MAX   24   // such states looked at beforehand: 5 to 10 ms each with 262,144 words
+#define NARROW_MAX 512  // others: 0.1 ms at most
 
 // Counts of characters in a byte, so that eight are compared at once.
 #define COUNT_LONG  0x7E // as many or more
@@ -246,12 +249,37 @@ static struct mask *get_mask(struct masker *k, uint32_t state, bool *is_kept)
     return m;
 }
 
-void masker_warm(struct masker *k, uint32_t state)
+static void warm(struct masker *k, size_t state)
 {
     bool is_kept = true;
-    struct mask *m = get_mask(k, state, &is_kept);
+    struct mask *m = get_mask(k, (uint32_t)state, &is_kept);
     if (!is_kept) {
         mask_free(m);
+    }
+}
+
+// So many bytes may come that a good part of all tokens has to be looked at.
+static bool is_wide(const struct program *p, size_t state)
+{
+    const struct program_state *s = &p->states[state];
+    unsigned n_bytes = 0;
+    for (size_t i = 0; i < s->n_edges; i++) {
+        const struct program_edge e = p->edges[s->edge + i];
+        n_bytes += 1u + e.hi - e.lo;
+    }
+    return n_bytes >= WIDE_BYTES;
+}
+
+void masker_warm(struct masker *k, size_t first, size_t n)
+{
+    size_t n_wide = 0;
+    size_t n_narrow = 0;
+    for (size_t i = first; i < first + n; i++) {
+        const bool fits =
+            is_wide(k->machine.program, i) ? n_wide++ < WIDE_MAX : n_narrow++ < NARROW_MAX;
+        if (fits) {
+            warm(k, i);
+        }
     }
 }
 

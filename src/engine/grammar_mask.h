@@ -65,8 +65,8 @@ void masker_release(struct masker *k);
 void masker_fill(struct masker *k, struct places places, uint64_t *bits);
 // The same by walking the whole trie, without masks.
 void masker_walk(struct masker *k, struct places places, uint64_t *bits);
-// Finds the mask of a state beforehand.
-void masker_warm(struct masker *k, uint32_t state);
+// Finds masks of these states beforehand, as many as can be found in a small part of a second.
+void masker_warm(struct masker *k, size_t first, size_t n);
 
 static inline void bit_set(uint64_t *bits, carat_token token)
 {
