@@ -20,10 +20,10 @@ import tempfile
 LANES = 16
 # What is counted: heading, file, a call, and the multiply-adds of one block.
 MANY = [
-    ("Q4_0", "kern_simd_dot.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 32, false, false)", 32),
-    ("Q8_0", "kern_simd_dot.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 32, false, true)", 32),
-    ("Q4_K", "kern_simd_dot.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 32, true, false)", 32),
-    ("Q6_K", "kern_simd_dot.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 16, false, false)", 16),
+    ("Q4_0", "kern_simd_dot.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 32, false, 32)", 32),
+    ("Q8_0", "kern_simd_dot.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 32, false, SIMD_WIDE)", 32),
+    ("Q4_K", "kern_simd_dot.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 32, true, 32)", 32),
+    ("Q6_K", "kern_simd_dot.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 16, false, 8)", 16),
 ]
 TILES = [
     ("Q4_0", "kern_tile.c", "dot_tiles(acc, strip, panel, n, shift, 32, false)", 32),

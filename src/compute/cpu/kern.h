@@ -28,7 +28,8 @@ struct kern_coding {
     uint8_t zero_shift; // zero = 1 << zero_shift, or no zero when 255
     uint8_t sub_block;  // 16 or 32 columns; 0: this type is only multiplied in float
     bool has_min;
-    bool is_wide;       // codes above 63: two products do not fit 16 bits
+    uint8_t run;        // columns of a row whose products, two by two, add up in 16 bits: 4 of codes
+                        // above 63, 8, or the whole sub-block
     uint8_t loose_at;   // where a block has bytes that make no whole word,
     uint8_t loose_size; // and how many: 0, 1 or 2
 };

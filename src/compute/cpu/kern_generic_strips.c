@@ -9,20 +9,20 @@
 
 // clang-format off
 const struct kern_coding kern_codings[DTYPE_COUNT_COMPUTE] = {
-    [DTYPE_Q4_0]   = {.zero_shift = 3,            .sub_block = 32, .loose_size = 2},
-    [DTYPE_Q4_1]   = {.zero_shift = KERN_NO_ZERO, .sub_block = 32, .has_min = true},
-    [DTYPE_Q5_0]   = {.zero_shift = 4,            .sub_block = 32, .loose_size = 2},
-    [DTYPE_Q5_1]   = {.zero_shift = KERN_NO_ZERO, .sub_block = 32, .has_min = true},
-    [DTYPE_Q8_0]   = {.zero_shift = 7,            .sub_block = 32, .is_wide = true, .loose_size = 2},
-    [DTYPE_Q2_K]   = {.zero_shift = KERN_NO_ZERO, .sub_block = 16, .has_min = true},
-    [DTYPE_Q3_K]   = {.zero_shift = 2,            .sub_block = 16, .loose_at = 108, .loose_size = 2},
-    [DTYPE_Q4_K]   = {.zero_shift = KERN_NO_ZERO, .sub_block = 32, .has_min = true},
-    [DTYPE_Q5_K]   = {.zero_shift = KERN_NO_ZERO, .sub_block = 32, .has_min = true},
-    [DTYPE_Q6_K]   = {.zero_shift = 5,            .sub_block = 16, .loose_at = 208, .loose_size = 2},
-    [DTYPE_IQ4_NL] = {.zero_shift = 7,            .sub_block = 32, .is_wide = true, .loose_size = 2},
-    [DTYPE_IQ4_XS] = {.zero_shift = 7,            .sub_block = 32, .is_wide = true},
-    [DTYPE_MXFP4]  = {.zero_shift = 4,            .sub_block = 32, .loose_size = 1},
-    [DTYPE_NVFP4]  = {.zero_shift = 4,            .sub_block = 16},
+    [DTYPE_Q4_0]   = {.zero_shift = 3,            .sub_block = 32, .run = 32, .loose_size = 2},
+    [DTYPE_Q4_1]   = {.zero_shift = KERN_NO_ZERO, .sub_block = 32, .run = 32, .has_min = true},
+    [DTYPE_Q5_0]   = {.zero_shift = 4,            .sub_block = 32, .run = 8, .loose_size = 2},
+    [DTYPE_Q5_1]   = {.zero_shift = KERN_NO_ZERO, .sub_block = 32, .run = 8, .has_min = true},
+    [DTYPE_Q8_0]   = {.zero_shift = 7,            .sub_block = 32, .run = 4, .loose_size = 2},
+    [DTYPE_Q2_K]   = {.zero_shift = KERN_NO_ZERO, .sub_block = 16, .run = 16, .has_min = true},
+    [DTYPE_Q3_K]   = {.zero_shift = 2,            .sub_block = 16, .run = 16, .loose_at = 108, .loose_size = 2},
+    [DTYPE_Q4_K]   = {.zero_shift = KERN_NO_ZERO, .sub_block = 32, .run = 32, .has_min = true},
+    [DTYPE_Q5_K]   = {.zero_shift = KERN_NO_ZERO, .sub_block = 32, .run = 8, .has_min = true},
+    [DTYPE_Q6_K]   = {.zero_shift = 5,            .sub_block = 16, .run = 8, .loose_at = 208, .loose_size = 2},
+    [DTYPE_IQ4_NL] = {.zero_shift = 7,            .sub_block = 32, .run = 4, .loose_size = 2},
+    [DTYPE_IQ4_XS] = {.zero_shift = 7,            .sub_block = 32, .run = 4},
+    [DTYPE_MXFP4]  = {.zero_shift = 4,            .sub_block = 32, .run = 8, .loose_size = 1},
+    [DTYPE_NVFP4]  = {.zero_shift = 4,            .sub_block = 16, .run = 16},
 };
 // clang-format on
 

@@ -188,12 +188,18 @@ static void rows_f32(struct acc acc, const uint8_t *packed, size_t strip_size, s
 
 // ------------------------------------------------------------------------------------ int8
 
+// What comes off a row's products where codes are multiplied with their zero.
+SIMD_INLINE vi zero_part(int32_t minus, int zero_shift, const bool has_zero)
+{
+    return has_zero ? vi_shl(vi_set1((uint32_t)minus), zero_shift) : vi_set1(0);
+}
+
 // SIMD_LANES outputs of a panel.
 SIMD_INLINE void dot_q8_part(struct acc acc, struct code_strip strip, struct panel panel, size_t n,
                              int zero_shift, const size_t n_rows, const size_t sub_block,
-                             const bool has_min, const bool is_wide)
+                             const bool has_min, const uint8_t run)
 {
-    const bool has_zero = !has_min && vi_has_zero(is_wide);
+    const bool has_zero = !has_min && vi_has_zero(run);
     const uint8_t zero = has_min ? 0 : (uint8_t)(1u << zero_shift);
     const int32_t *minus = sub_block == 16 ? panel.minus_16 : panel.minus_32;
     const float *sums = sub_block == 16 ? panel.sum_16 : panel.sum_32;
@@ -204,15 +210,15 @@ SIMD_INLINE void dot_q8_part(struct acc acc, struct code_strip strip, struct pan
         sum[r] = acc.is_fresh ? vf_set1(0.0f) : vf_load(acc.data + r * acc.stride);
     }
     for (size_t b = 0; b < n / sub_block; b++) {
-        vi isum[SIMD_ROWS_Q8];
+        const int32_t *off = minus + b * n_rows;
+        vi part[SIMD_ROWS_Q8];
         for (size_t r = 0; r < n_rows; r++) {
-            isum[r] = has_zero ? vi_shl(vi_set1((uint32_t)minus[b * n_rows + r]), zero_shift)
-                               : vi_set1(0);
+            part[r] = vi_dot_begin(zero_part(off[r], zero_shift, has_zero), run);
         }
         for (size_t k = 0; k < sub_block; k += 8) {
-            const struct vi_codes codes = vi_load_codes(w, zero, is_wide);
+            const struct vi_codes codes = vi_load_codes(w, zero, run);
             for (size_t r = 0; r < n_rows; r++) {
-                isum[r] = vi_dot(isum[r], codes, x + 4 * r, x + 4 * (n_rows + r), is_wide);
+                part[r] = vi_dot(part[r], codes, x + 4 * r, x + 4 * (n_rows + r), run);
             }
             w += 8 * KERN_LANES;
             x += 8 * n_rows;
@@ -220,7 +226,8 @@ SIMD_INLINE void dot_q8_part(struct acc acc, struct code_strip strip, struct pan
         const vf scale = vf_load(strip.scale + b * KERN_LANES);
         const float *x_scale = panel.scale + b * sub_block / KERN_BLOCK * n_rows;
         for (size_t r = 0; r < n_rows; r++) {
-            sum[r] = vf_fma(vf_from_vi(isum[r]), vf_mul(scale, vf_set1(x_scale[r])), sum[r]);
+            const vi isum = vi_dot_end(zero_part(off[r], zero_shift, has_zero), part[r], run);
+            sum[r] = vf_fma(vf_from_vi(isum), vf_mul(scale, vf_set1(x_scale[r])), sum[r]);
             if (has_min) {
                 const vf min = vf_load(strip.min + b * KERN_LANES);
                 sum[r] = vf_fma(min, vf_set1(sums[b * n_rows + r]), sum[r]);
@@ -234,7 +241,7 @@ SIMD_INLINE void dot_q8_part(struct acc acc, struct code_strip strip, struct pan
 
 SIMD_INLINE void dot_q8_kind(struct acc acc, struct code_strip strip, struct panel panel, size_t n,
                              int zero_shift, const size_t sub_block, const bool has_min,
-                             const bool is_wide)
+                             const uint8_t run)
 {
     for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
         struct acc a = acc;
@@ -243,43 +250,43 @@ SIMD_INLINE void dot_q8_kind(struct acc acc, struct code_strip strip, struct pan
             .codes = strip.codes + 4 * part, .scale = strip.scale + part, .min = strip.min + part};
         switch (panel.n_rows) {
         case 1:
-            dot_q8_part(a, s, panel, n, zero_shift, 1, sub_block, has_min, is_wide);
+            dot_q8_part(a, s, panel, n, zero_shift, 1, sub_block, has_min, run);
             break;
         case 2:
-            dot_q8_part(a, s, panel, n, zero_shift, 2, sub_block, has_min, is_wide);
+            dot_q8_part(a, s, panel, n, zero_shift, 2, sub_block, has_min, run);
             break;
         case 3:
-            dot_q8_part(a, s, panel, n, zero_shift, 3, sub_block, has_min, is_wide);
+            dot_q8_part(a, s, panel, n, zero_shift, 3, sub_block, has_min, run);
             break;
         case 4:
-            dot_q8_part(a, s, panel, n, zero_shift, 4, sub_block, has_min, is_wide);
+            dot_q8_part(a, s, panel, n, zero_shift, 4, sub_block, has_min, run);
             break;
 #if SIMD_ROWS_Q8 > 4
         case 5:
-            dot_q8_part(a, s, panel, n, zero_shift, 5, sub_block, has_min, is_wide);
+            dot_q8_part(a, s, panel, n, zero_shift, 5, sub_block, has_min, run);
             break;
         case 6:
-            dot_q8_part(a, s, panel, n, zero_shift, 6, sub_block, has_min, is_wide);
+            dot_q8_part(a, s, panel, n, zero_shift, 6, sub_block, has_min, run);
             break;
         case 7:
-            dot_q8_part(a, s, panel, n, zero_shift, 7, sub_block, has_min, is_wide);
+            dot_q8_part(a, s, panel, n, zero_shift, 7, sub_block, has_min, run);
             break;
         case 8:
-            dot_q8_part(a, s, panel, n, zero_shift, 8, sub_block, has_min, is_wide);
+            dot_q8_part(a, s, panel, n, zero_shift, 8, sub_block, has_min, run);
             break;
 #endif
 #if SIMD_ROWS_Q8 > 8
         case 9:
-            dot_q8_part(a, s, panel, n, zero_shift, 9, sub_block, has_min, is_wide);
+            dot_q8_part(a, s, panel, n, zero_shift, 9, sub_block, has_min, run);
             break;
         case 10:
-            dot_q8_part(a, s, panel, n, zero_shift, 10, sub_block, has_min, is_wide);
+            dot_q8_part(a, s, panel, n, zero_shift, 10, sub_block, has_min, run);
             break;
         case 11:
-            dot_q8_part(a, s, panel, n, zero_shift, 11, sub_block, has_min, is_wide);
+            dot_q8_part(a, s, panel, n, zero_shift, 11, sub_block, has_min, run);
             break;
         case 12:
-            dot_q8_part(a, s, panel, n, zero_shift, 12, sub_block, has_min, is_wide);
+            dot_q8_part(a, s, panel, n, zero_shift, 12, sub_block, has_min, run);
             break;
 #endif
         default:
@@ -292,18 +299,27 @@ static void dot_q8(struct acc acc, struct code_strip strip, struct panel panel,
                    const struct kern_coding *coding, size_t n)
 {
     const int shift = coding->zero_shift;
+    const bool is_whole = coding->run == coding->sub_block;
     if (coding->sub_block == 16) {
         if (coding->has_min) {
-            dot_q8_kind(acc, strip, panel, n, shift, 16, true, false);
+            dot_q8_kind(acc, strip, panel, n, shift, 16, true, 16);
+        } else if (is_whole) {
+            dot_q8_kind(acc, strip, panel, n, shift, 16, false, 16);
         } else {
-            dot_q8_kind(acc, strip, panel, n, shift, 16, false, false);
+            dot_q8_kind(acc, strip, panel, n, shift, 16, false, 8);
         }
     } else if (coding->has_min) {
-        dot_q8_kind(acc, strip, panel, n, shift, 32, true, false);
-    } else if (coding->is_wide) {
-        dot_q8_kind(acc, strip, panel, n, shift, 32, false, true);
+        if (is_whole) {
+            dot_q8_kind(acc, strip, panel, n, shift, 32, true, 32);
+        } else {
+            dot_q8_kind(acc, strip, panel, n, shift, 32, true, 8);
+        }
+    } else if (is_whole) {
+        dot_q8_kind(acc, strip, panel, n, shift, 32, false, 32);
+    } else if (coding->run == SIMD_WIDE) {
+        dot_q8_kind(acc, strip, panel, n, shift, 32, false, SIMD_WIDE);
     } else {
-        dot_q8_kind(acc, strip, panel, n, shift, 32, false, false);
+        dot_q8_kind(acc, strip, panel, n, shift, 32, false, 8);
     }
 }
 

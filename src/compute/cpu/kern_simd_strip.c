@@ -382,7 +382,7 @@ SIMD_INLINE vf dot_group(vf sum, const struct group *group, const struct vi_code
 {
     const size_t sub = coding.sub_block;
     const size_t n_subs = KERN_BLOCK / sub;
-    const bool has_zero = !coding.has_min && vi_has_zero(coding.is_wide);
+    const bool has_zero = !coding.has_min && vi_has_zero(coding.run);
     const int32_t *minus = (sub == 16 ? x->minus_16 : x->minus_32) + n_subs * at;
     const float *x_sums = (sub == 16 ? x->sum_16 : x->sum_32) + n_subs * at;
     const int8_t *x_codes = x->codes + KERN_BLOCK * at;
@@ -390,11 +390,12 @@ SIMD_INLINE vf dot_group(vf sum, const struct group *group, const struct vi_code
 #pragma GCC unroll 2
     for (size_t h = 0; h < n_subs; h++) {
         vi isum = has_zero ? vi_shl(vi_set1((uint32_t)minus[h]), coding.zero_shift) : vi_set1(0);
+        vi part = vi_dot_begin(isum, coding.run);
 #pragma GCC unroll 2
-        for (size_t k = 0; k < sub; k += 16) {
-            const size_t i = h * sub + k;
-            isum = vi_dot_16(isum, codes + i / 8, x_codes + i, coding.is_wide);
+        for (size_t i = h * sub; i < (h + 1) * sub; i += 16) {
+            part = vi_dot_16(part, codes + i / 8, x_codes + i, coding.run);
         }
+        isum = vi_dot_end(isum, part, coding.run);
         sum = vf_fma(vf_from_vi(isum), vf_mul(group->scale[h], x_scale), sum);
         if (coding.has_min) {
             sum = vf_fma(group->min[h], vf_set1(x_sums[h]), sum);
@@ -424,7 +425,7 @@ SIMD_INLINE void dot_block(struct acc acc, const uint8_t *block, const struct pa
 #pragma GCC unroll 4
             for (size_t i = 0; i < 4; i++) {
                 codes[i] =
-                    vi_codes_of(group.codes[2 * i], group.codes[2 * i + 1], zero, coding.is_wide);
+                    vi_codes_of(group.codes[2 * i], group.codes[2 * i + 1], zero, coding.run);
             }
             float *sums = acc.data + part;
             for (size_t r = 0; r < n_rows; r++, sums += acc.stride) {
@@ -467,20 +468,20 @@ SIMD_INLINE void rows_of(struct acc acc, const uint8_t *packed, const struct pan
 
 // clang-format off
 // Must agree with kern_codings; static here, so that the compiler sees constants.
-static const struct layout layout_q4_0 = {32, 18, 2, {.zero_shift = 3, .sub_block = 32, .has_min = false, .is_wide = false}};
-static const struct layout layout_q4_1 = {32, 20, 0, {.zero_shift = 255, .sub_block = 32, .has_min = true, .is_wide = false}};
-static const struct layout layout_q5_0 = {32, 22, 2, {.zero_shift = 4, .sub_block = 32, .has_min = false, .is_wide = false}};
-static const struct layout layout_q5_1 = {32, 24, 0, {.zero_shift = 255, .sub_block = 32, .has_min = true, .is_wide = false}};
-static const struct layout layout_q8_0 = {32, 34, 2, {.zero_shift = 7, .sub_block = 32, .has_min = false, .is_wide = true}};
-static const struct layout layout_q2_k = {256, 84, 0, {.zero_shift = 255, .sub_block = 16, .has_min = true, .is_wide = false}};
-static const struct layout layout_q3_k = {256, 110, 2, {.zero_shift = 2, .sub_block = 16, .has_min = false, .is_wide = false}};
-static const struct layout layout_q4_k = {256, 144, 0, {.zero_shift = 255, .sub_block = 32, .has_min = true, .is_wide = false}};
-static const struct layout layout_q5_k = {256, 176, 0, {.zero_shift = 255, .sub_block = 32, .has_min = true, .is_wide = false}};
-static const struct layout layout_q6_k = {256, 210, 2, {.zero_shift = 5, .sub_block = 16, .has_min = false, .is_wide = false}};
-static const struct layout layout_iq4_nl = {32, 18, 2, {.zero_shift = 7, .sub_block = 32, .has_min = false, .is_wide = true}};
-static const struct layout layout_iq4_xs = {256, 136, 0, {.zero_shift = 7, .sub_block = 32, .has_min = false, .is_wide = true}};
-static const struct layout layout_mxfp4 = {32, 17, 1, {.zero_shift = 4, .sub_block = 32, .has_min = false, .is_wide = false}};
-static const struct layout layout_nvfp4 = {64, 36, 0, {.zero_shift = 4, .sub_block = 16, .has_min = false, .is_wide = false}};
+static const struct layout layout_q4_0 = {32, 18, 2, {.zero_shift = 3, .sub_block = 32, .run = 32, .has_min = false}};
+static const struct layout layout_q4_1 = {32, 20, 0, {.zero_shift = 255, .sub_block = 32, .run = 32, .has_min = true}};
+static const struct layout layout_q5_0 = {32, 22, 2, {.zero_shift = 4, .sub_block = 32, .run = 8, .has_min = false}};
+static const struct layout layout_q5_1 = {32, 24, 0, {.zero_shift = 255, .sub_block = 32, .run = 8, .has_min = true}};
+static const struct layout layout_q8_0 = {32, 34, 2, {.zero_shift = 7, .sub_block = 32, .run = 4, .has_min = false}};
+static const struct layout layout_q2_k = {256, 84, 0, {.zero_shift = 255, .sub_block = 16, .run = 16, .has_min = true}};
+static const struct layout layout_q3_k = {256, 110, 2, {.zero_shift = 2, .sub_block = 16, .run = 16, .has_min = false}};
+static const struct layout layout_q4_k = {256, 144, 0, {.zero_shift = 255, .sub_block = 32, .run = 32, .has_min = true}};
+static const struct layout layout_q5_k = {256, 176, 0, {.zero_shift = 255, .sub_block = 32, .run = 8, .has_min = true}};
+static const struct layout layout_q6_k = {256, 210, 2, {.zero_shift = 5, .sub_block = 16, .run = 8, .has_min = false}};
+static const struct layout layout_iq4_nl = {32, 18, 2, {.zero_shift = 7, .sub_block = 32, .run = 4, .has_min = false}};
+static const struct layout layout_iq4_xs = {256, 136, 0, {.zero_shift = 7, .sub_block = 32, .run = 4, .has_min = false}};
+static const struct layout layout_mxfp4 = {32, 17, 1, {.zero_shift = 4, .sub_block = 32, .run = 8, .has_min = false}};
+static const struct layout layout_nvfp4 = {64, 36, 0, {.zero_shift = 4, .sub_block = 16, .run = 16, .has_min = false}};
 // clang-format on
 
 static void strip_q8(struct code_strip strip, const uint8_t *packed, size_t n, enum dtype type)

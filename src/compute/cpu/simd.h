@@ -13,6 +13,8 @@
 
 #include "compute/cpu/kern.h"
 
+enum { SIMD_WIDE = 4 }; // the run of codes above 63: see struct kern_coding
+
 #if defined(__AVX512F__)
 #include "compute/cpu/simd_avx512.h"
 #elif defined(__AVX2__)

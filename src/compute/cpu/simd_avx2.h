@@ -242,16 +242,16 @@ struct vi_codes {
     vi second_signed;
 };
 
-static inline bool vi_has_zero(bool is_wide)
+static inline bool vi_has_zero(uint8_t run)
 {
-    return !is_wide;
+    return run != SIMD_WIDE;
 }
 
-static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, bool is_wide)
+static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, uint8_t run)
 {
     (void)zero;
     struct vi_codes w = {.first = first, .second = second};
-    if (is_wide) {
+    if (run == SIMD_WIDE) {
         const vi top = _mm256_set1_epi8((char)0x80);
         w.first_signed = _mm256_xor_si256(w.first, top);
         w.second_signed = _mm256_xor_si256(w.second, top);
@@ -261,35 +261,53 @@ static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, boo
     return w;
 }
 
-static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, bool is_wide)
+static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, uint8_t run)
 {
-    return vi_codes_of(vi_load(p), vi_load(p + 4 * KERN_LANES), zero, is_wide);
+    return vi_codes_of(vi_load(p), vi_load(p + 4 * KERN_LANES), zero, run);
 }
 
-static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t *x_second,
-                        bool is_wide)
+// What the products of a sub-block begin with: where all of them fit they add up in 16 bits.
+static inline vi vi_dot_begin(vi sum, uint8_t run)
+{
+    return run < 16 ? sum : _mm256_setzero_si256();
+}
+
+static inline vi vi_dot(vi part, struct vi_codes w, const int8_t *x, const int8_t *x_second,
+                        uint8_t run)
 {
     const vi ones = _mm256_set1_epi16(1);
     vi a = _mm256_set1_epi32(vi_word_at((const void *)x));
     vi b = _mm256_set1_epi32(vi_word_at((const void *)x_second));
-    if (is_wide) {
+    if (run == SIMD_WIDE) {
         // Magnitude of the code times x with the code's sign: two products of 128 * 127 fit 16
         // bits.
         a = _mm256_sign_epi8(a, w.first_signed);
         b = _mm256_sign_epi8(b, w.second_signed);
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w.first, a), ones));
-        return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w.second, b), ones));
+        part = _mm256_add_epi32(part, _mm256_madd_epi16(_mm256_maddubs_epi16(w.first, a), ones));
+        return _mm256_add_epi32(part, _mm256_madd_epi16(_mm256_maddubs_epi16(w.second, b), ones));
     }
+    // Codes up to 63: four products of 127 * 63 fit 16 bits.
     const vi both =
         _mm256_add_epi16(_mm256_maddubs_epi16(w.first, a), _mm256_maddubs_epi16(w.second, b));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(both, ones));
+    if (run < 16) {
+        return _mm256_add_epi32(part, _mm256_madd_epi16(both, ones));
+    }
+    part = _mm256_add_epi16(part, both);
+    // Left to itself the compiler multiplies all before it adds, and runs out of registers.
+    __asm__("" : "+x"(part));
+    return part;
+}
+
+static inline vi vi_dot_end(vi sum, vi part, uint8_t run)
+{
+    return run < 16 ? part : _mm256_add_epi32(sum, _mm256_madd_epi16(part, _mm256_set1_epi16(1)));
 }
 
 // The same for four columns whose codes are at hand.
-static inline vi vi_dot_16(vi sum, const struct vi_codes w[2], const int8_t *x, bool is_wide)
+static inline vi vi_dot_16(vi part, const struct vi_codes w[2], const int8_t *x, uint8_t run)
 {
-    sum = vi_dot(sum, w[0], x, x + 4, is_wide);
-    return vi_dot(sum, w[1], x + 8, x + 12, is_wide);
+    part = vi_dot(part, w[0], x, x + 4, run);
+    return vi_dot(part, w[1], x + 8, x + 12, run);
 }
 
 #endif

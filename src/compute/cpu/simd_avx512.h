@@ -260,40 +260,54 @@ struct vi_codes {
 
 #if defined(__AVX512VNNI__)
 // Whether codes are multiplied as they are, so that zero times the sum of x has to come off.
-static inline bool vi_has_zero(bool is_wide)
+static inline bool vi_has_zero(uint8_t run)
 {
-    (void)is_wide;
+    (void)run;
     return true;
 }
 
-static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, bool is_wide)
+static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, uint8_t run)
 {
     (void)zero;
-    (void)is_wide;
+    (void)run;
     return (struct vi_codes){.first = first, .second = second};
 }
 
-// sum += codes of eight columns times x: a row's two words of four columns.
-static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t *x_second,
-                        bool is_wide)
+// What the products of a sub-block begin with.
+static inline vi vi_dot_begin(vi sum, uint8_t run)
 {
-    (void)is_wide;
-    sum = _mm512_dpbusd_epi32(sum, w.first, _mm512_set1_epi32(vi_word_at((const void *)x)));
-    return _mm512_dpbusd_epi32(sum, w.second,
+    (void)run;
+    return sum;
+}
+
+// part += codes of eight columns times x: a row's two words of four columns.
+static inline vi vi_dot(vi part, struct vi_codes w, const int8_t *x, const int8_t *x_second,
+                        uint8_t run)
+{
+    (void)run;
+    part = _mm512_dpbusd_epi32(part, w.first, _mm512_set1_epi32(vi_word_at((const void *)x)));
+    return _mm512_dpbusd_epi32(part, w.second,
                                _mm512_set1_epi32(vi_word_at((const void *)x_second)));
 }
 
-#else
-static inline bool vi_has_zero(bool is_wide)
+static inline vi vi_dot_end(vi sum, vi part, uint8_t run)
 {
-    return !is_wide;
+    (void)sum;
+    (void)run;
+    return part;
 }
 
-static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, bool is_wide)
+#else
+static inline bool vi_has_zero(uint8_t run)
+{
+    return run != SIMD_WIDE;
+}
+
+static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, uint8_t run)
 {
     (void)zero;
     struct vi_codes w = {.first = first, .second = second};
-    if (is_wide) {
+    if (run == SIMD_WIDE) {
         // Signed codes as magnitude and sign: a sum of two products then fits 16 bits.
         const vi top = _mm512_set1_epi8((char)0x80);
         w.first = _mm512_xor_si512(w.first, top);
@@ -306,37 +320,54 @@ static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, boo
     return w;
 }
 
-static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t *x_second,
-                        bool is_wide)
+// What the products of a sub-block begin with: where all of them fit they add up in 16 bits.
+static inline vi vi_dot_begin(vi sum, uint8_t run)
+{
+    return run < 16 ? sum : _mm512_setzero_si512();
+}
+
+static inline vi vi_dot(vi part, struct vi_codes w, const int8_t *x, const int8_t *x_second,
+                        uint8_t run)
 {
     const vi ones = _mm512_set1_epi16(1);
     vi a = _mm512_set1_epi32(vi_word_at((const void *)x));
     vi b = _mm512_set1_epi32(vi_word_at((const void *)x_second));
-    if (is_wide) {
+    if (run == SIMD_WIDE) {
         const vi zero = _mm512_setzero_si512();
         a = _mm512_mask_sub_epi8(a, w.first_signs, zero, a);
         b = _mm512_mask_sub_epi8(b, w.second_signs, zero, b);
-        sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(w.first, a), ones));
-        return _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(w.second, b), ones));
+        part = _mm512_add_epi32(part, _mm512_madd_epi16(_mm512_maddubs_epi16(w.first, a), ones));
+        return _mm512_add_epi32(part, _mm512_madd_epi16(_mm512_maddubs_epi16(w.second, b), ones));
     }
     // Codes up to 63: four products of 127 * 63 fit 16 bits.
     const vi both =
         _mm512_add_epi16(_mm512_maddubs_epi16(w.first, a), _mm512_maddubs_epi16(w.second, b));
-    return _mm512_add_epi32(sum, _mm512_madd_epi16(both, ones));
+    if (run < 16) {
+        return _mm512_add_epi32(part, _mm512_madd_epi16(both, ones));
+    }
+    part = _mm512_add_epi16(part, both);
+    // Left to itself the compiler multiplies all before it adds, and runs out of registers.
+    __asm__("" : "+v"(part));
+    return part;
+}
+
+static inline vi vi_dot_end(vi sum, vi part, uint8_t run)
+{
+    return run < 16 ? part : _mm512_add_epi32(sum, _mm512_madd_epi16(part, _mm512_set1_epi16(1)));
 }
 
 #endif
 
-static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, bool is_wide)
+static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, uint8_t run)
 {
-    return vi_codes_of(vi_load(p), vi_load(p + 4 * KERN_LANES), zero, is_wide);
+    return vi_codes_of(vi_load(p), vi_load(p + 4 * KERN_LANES), zero, run);
 }
 
 // The same for sixteen columns and one row, whose bytes follow each other.
-static inline vi vi_dot_16(vi sum, const struct vi_codes w[2], const int8_t *x, bool is_wide)
+static inline vi vi_dot_16(vi part, const struct vi_codes w[2], const int8_t *x, uint8_t run)
 {
-    sum = vi_dot(sum, w[0], x, x + 4, is_wide);
-    return vi_dot(sum, w[1], x + 8, x + 12, is_wide);
+    part = vi_dot(part, w[0], x, x + 4, run);
+    return vi_dot(part, w[1], x + 8, x + 12, run);
 }
 
 #endif

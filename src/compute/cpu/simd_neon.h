@@ -240,29 +240,29 @@ struct vi_codes {
 };
 
 #if defined(__ARM_FEATURE_MATMUL_INT8)
-static inline bool vi_has_zero(bool is_wide)
+static inline bool vi_has_zero(uint8_t run)
 {
-    (void)is_wide;
+    (void)run;
     return true;
 }
 
-static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, bool is_wide)
+static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, uint8_t run)
 {
     (void)zero;
-    (void)is_wide;
+    (void)run;
     return (struct vi_codes){.first = first, .second = second};
 }
 #else
 // Codes are multiplied as signed numbers, with the zero taken off.
-static inline bool vi_has_zero(bool is_wide)
+static inline bool vi_has_zero(uint8_t run)
 {
-    (void)is_wide;
+    (void)run;
     return false;
 }
 
-static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, bool is_wide)
+static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, uint8_t run)
 {
-    (void)is_wide;
+    (void)run;
     const uint8x16_t z = vdupq_n_u8(zero);
     return (struct vi_codes){
         .first = vreinterpretq_u32_u8(vsubq_u8(vreinterpretq_u8_u32(first), z)),
@@ -270,9 +270,9 @@ static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, boo
 }
 #endif
 
-static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, bool is_wide)
+static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, uint8_t run)
 {
-    return vi_codes_of(vi_load(p), vi_load(p + 4 * KERN_LANES), zero, is_wide);
+    return vi_codes_of(vi_load(p), vi_load(p + 4 * KERN_LANES), zero, run);
 }
 
 static inline int32x4_t vi_dot_words(int32x4_t sum, vi w, vi x)
@@ -291,10 +291,17 @@ static inline int32x4_t vi_dot_words(int32x4_t sum, vi w, vi x)
 #endif
 }
 
-static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t *x_second,
-                        bool is_wide)
+// What the products of a sub-block begin with.
+static inline vi vi_dot_begin(vi sum, uint8_t run)
 {
-    (void)is_wide;
+    (void)run;
+    return sum;
+}
+
+static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t *x_second,
+                        uint8_t run)
+{
+    (void)run;
     int32x4_t s = vreinterpretq_s32_u32(sum);
     s = vi_dot_words(s, w.first, vdupq_n_u32(vi_word_at(x)));
     s = vi_dot_words(s, w.second, vdupq_n_u32(vi_word_at(x_second)));
@@ -302,9 +309,9 @@ static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t
 }
 
 // The same for sixteen columns and one row, whose bytes follow each other.
-static inline vi vi_dot_16(vi sum, const struct vi_codes w[2], const int8_t *x, bool is_wide)
+static inline vi vi_dot_16(vi sum, const struct vi_codes w[2], const int8_t *x, uint8_t run)
 {
-    (void)is_wide;
+    (void)run;
     const uint32x4_t four = vreinterpretq_u32_s8(vld1q_s8(x));
     int32x4_t s = vreinterpretq_s32_u32(sum);
     s = vi_dot_words(s, w[0].first, vdupq_laneq_u32(four, 0));
@@ -312,6 +319,13 @@ static inline vi vi_dot_16(vi sum, const struct vi_codes w[2], const int8_t *x, 
     s = vi_dot_words(s, w[1].first, vdupq_laneq_u32(four, 2));
     s = vi_dot_words(s, w[1].second, vdupq_laneq_u32(four, 3));
     return vreinterpretq_u32_s32(s);
+}
+
+static inline vi vi_dot_end(vi sum, vi part, uint8_t run)
+{
+    (void)sum;
+    (void)run;
+    return part;
 }
 
 #endif
