@@ -131,10 +131,15 @@ struct carat_limits {
     size_t n_threads;
     double read_rate;     /* bytes per second that all threads together read from memory */
     double read_rate_one; /* that one thread reads */
+    /* Bytes per second that the system hands out and clears when all threads together write to
+     * memory for the first time; 0 where so little is free that it cannot be told. Opening a model
+     * is bound by it where it is low, as in a virtual machine whose host supplies memory late. */
+    double fresh_rate;
     struct carat_level_limits levels[CARAT_LIMITS_LEVELS_MAX]; /* lowest first */
     size_t n_levels;
 };
-/* Takes a few seconds and 512 MiB. n_threads 0: one per usable core. */
+/* Takes some seconds, 512 MiB, and before that up to 2 GiB, at most half of what nobody uses.
+ * n_threads 0: one per usable core. */
 CARAT_API int carat_measure_limits(struct carat_limits *out, size_t n_threads,
                                    struct carat_error *err);
 

@@ -254,10 +254,12 @@ class Comparison:
     def load(self):
         read_through(self.model)
         for _ in self.turns("load"):
-            found = self.carat("--prefill", 0, "--decode", 0, context=512)
-            for name, key in (("load", "load_s"), ("start to first token", "first_token_s")):
+            found = self.carat("--prefill", 0, "--decode", 0, *self.limits(), context=512)
+            for name, key in (("load", "load"), ("start to first token", "first_token")):
                 figure = self.figure(name, "s")
-                figure.carat += [found[key]] if found else []
+                figure.carat += [found[key + "_s"]] if found else []
+                share = found.get(key + "_share_of_limit") if found else None
+                figure.share += [share] if share is not None else []
             for variant in self.names:
                 found = self.peer(variant, [], 512)
                 for name, key in (("load", "load_s"), ("start to first token", "first_token_s")):

@@ -643,6 +643,13 @@ uint64_t os_memory_available(void)
     return available;
 }
 
+uint64_t os_memory_unused(void)
+{
+    uint64_t unused = number_after("/proc/meminfo", "MemFree:", 1024);
+    uint64_t available = os_memory_available();
+    return unused < available ? unused : available;
+}
+
 uint64_t os_memory_private(void)
 {
     return number_after("/proc/self/status", "RssAnon:", 1024);
@@ -671,15 +678,26 @@ uint64_t os_memory_total(void)
     return sysctl_number("hw.memsize");
 }
 
+static bool memory_counts(vm_statistics64_data_t *out)
+{
+    mach_msg_type_number_t count = HOST_VM_INFO64_COUNT;
+    return host_statistics64(mach_host_self(), HOST_VM_INFO64, (host_info64_t)out, &count) == 0;
+}
+
 uint64_t os_memory_available(void)
 {
     vm_statistics64_data_t stats;
-    mach_msg_type_number_t count = HOST_VM_INFO64_COUNT;
-    if (host_statistics64(mach_host_self(), HOST_VM_INFO64, (host_info64_t)&stats, &count)) {
+    if (!memory_counts(&stats)) {
         return 0;
     }
     uint64_t pages = (uint64_t)stats.free_count + stats.inactive_count + stats.purgeable_count;
     return pages * page_size();
+}
+
+uint64_t os_memory_unused(void)
+{
+    vm_statistics64_data_t stats;
+    return memory_counts(&stats) ? (uint64_t)stats.free_count * page_size() : 0;
 }
 
 uint64_t os_memory_private(void)
@@ -708,6 +726,11 @@ uint64_t os_memory_total(void)
 }
 
 uint64_t os_memory_available(void)
+{
+    return 0;
+}
+
+uint64_t os_memory_unused(void)
 {
     return 0;
 }

@@ -65,8 +65,10 @@ bool os_cpu_list_has(const char *list, size_t cpu);
 // Asks the system to let this process use the tiles of AMX; false when it does not. That the CPU
 // has them is for the caller to know.
 bool os_may_use_tiles(void);
-uint64_t os_memory_total(void);         // bytes; 0 when unknown
-uint64_t os_memory_available(void);     // bytes; 0 when unknown
+uint64_t os_memory_total(void);     // bytes; 0 when unknown
+uint64_t os_memory_available(void); // bytes; 0 when unknown
+// Of that, what holds nothing, not even pages of files that could be dropped; 0 when unknown.
+uint64_t os_memory_unused(void);
 uint64_t os_memory_resident_peak(void); // of this process, bytes; 0 when unknown
 // Of that, what belongs to this process alone (anonymous memory), now; 0 when unknown.
 uint64_t os_memory_private(void);

@@ -3,6 +3,7 @@
 #ifndef CARAT_CLI_BENCH_H
 #define CARAT_CLI_BENCH_H
 
+#include "cli/bench_limits.h"
 #include "cli/loading.h"
 
 #define BENCH_RUNS_MAX     1000
@@ -74,9 +75,12 @@ double bench_ratio(const struct bench *b, const struct measure *m);
 // How much of the machine's limit a speed is, 0 to 1; 0 where limits were not asked for.
 struct share {
     double of_limit;
-    bool is_reading; // of memory; else multiplying
+    enum bound by;
 };
 struct share bench_share(const struct bench *b, const struct measure *m, double tokens_per_s);
+// The same of opening, and of all that comes before the first token.
+struct share bench_load_share(const struct bench *b);
+struct share bench_first_token_share(const struct bench *b);
 
 // In bench_report.c.
 void bench_write_json(const struct bench *b, struct buf *out);

@@ -3,7 +3,6 @@
 
 #include "base/error.h"
 #include "base/os.h"
-#include "cli/bench_limits.h"
 
 // A run that does not count is cut short: it wakes the machine up, no more.
 #define WARM_PREFILL 512
@@ -162,12 +161,18 @@ static int open_sessions(struct bench *b, size_t n_tokens, struct carat_error *e
     return rc;
 }
 
+// Of the prompt that follows opening.
+static size_t start_tokens(const struct bench *b)
+{
+    size_t room = carat_session_context_max(b->loaded.session);
+    return room < BENCH_START_TOKENS ? room : BENCH_START_TOKENS;
+}
+
 int bench_start(struct bench *b, double started, struct carat_error *err)
 {
     struct carat_sampler *sampler = NULL;
     double ignored = 0;
-    size_t room = carat_session_context_max(b->loaded.session);
-    int rc = prefill(b, room < BENCH_START_TOKENS ? room : BENCH_START_TOKENS, 0, &ignored, err);
+    int rc = prefill(b, start_tokens(b), 0, &ignored, err);
     rc = rc ? rc : carat_sampler_new(&sampler, b->loaded.engine, NULL, err);
     if (rc == 0) {
         carat_sampler_pick(sampler, carat_session_logits(b->loaded.session));
@@ -263,14 +268,41 @@ static int cost_of(struct carat_cost *cost, const struct bench *b, const struct 
 
 struct share bench_share(const struct bench *b, const struct measure *m, double tokens_per_s)
 {
-    struct share share = {0, false};
+    struct share share = {.of_limit = 0};
     struct carat_cost cost;
     if (b->limits.n_threads == 0 || cost_of(&cost, b, m)) {
         return share;
     }
     const char *level = carat_engine_info(b->loaded.engine)->cpu_level;
-    double least = limits_seconds(&b->limits, level, &cost, &share.is_reading);
+    double least = limits_seconds(&b->limits, level, &cost, &share.by);
     double tokens = m->kind == MEASURE_PREFILL ? (double)m->tokens : (double)m->n_rows;
     share.of_limit = least * tokens_per_s / tokens;
+    return share;
+}
+
+struct share bench_load_share(const struct bench *b)
+{
+    struct share share = {.of_limit = 0};
+    if (b->limits.n_threads > 0 && b->loaded.load_s > 0) {
+        double least = limits_load_seconds(&b->limits, b->memory.weights, &share.by);
+        share.of_limit = least / b->loaded.load_s;
+    }
+    return share;
+}
+
+// One after the other: the model is opened, then the prompt is evaluated.
+struct share bench_first_token_share(const struct bench *b)
+{
+    const struct measure prompt = {.kind = MEASURE_PREFILL, .tokens = start_tokens(b), .n_rows = 1};
+    struct share share = {.of_limit = 0};
+    struct carat_cost cost;
+    if (b->limits.n_threads > 0 && b->first_token_s > 0 && cost_of(&cost, b, &prompt) == 0) {
+        enum bound prompt_by;
+        const char *level = carat_engine_info(b->loaded.engine)->cpu_level;
+        double opening = limits_load_seconds(&b->limits, b->memory.weights, &share.by);
+        double reading = limits_seconds(&b->limits, level, &cost, &prompt_by);
+        share.by = opening >= reading ? share.by : prompt_by;
+        share.of_limit = (opening + reading) / b->first_token_s;
+    }
     return share;
 }

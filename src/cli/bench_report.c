@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench.h"
 
-#include "cli/bench_limits.h"
-
 #include <string.h>
 
 static void write_json_row(const struct bench *b, const struct measure *m, struct buf *out)
@@ -21,7 +19,7 @@ static void write_json_row(const struct bench *b, const struct measure *m, struc
              m->tokens, s.median, s.min, s.max);
     if (share.of_limit > 0) {
         buf_addf(out, ",\"share_of_limit\":%.4f,\"bound_by\":\"%s\"", share.of_limit,
-                 share.is_reading ? "memory" : "multiply-adds");
+                 bound_names[share.by]);
     }
     buf_adds(out, "}");
 }
@@ -38,6 +36,16 @@ static void write_json_list(const struct bench *b, enum measure_kind kind, struc
         }
     }
     buf_adds(out, "],");
+}
+
+// What follows a time of the start under this name.
+static void write_json_start(const char *name, double seconds, struct share share, struct buf *out)
+{
+    buf_addf(out, ",\"%s_s\":%.4f", name, seconds);
+    if (share.of_limit > 0) {
+        buf_addf(out, ",\"%s_share_of_limit\":%.6f,\"%s_bound_by\":\"%s\"", name, share.of_limit,
+                 name, bound_names[share.by]);
+    }
 }
 
 void bench_write_json(const struct bench *b, struct buf *out)
@@ -64,18 +72,19 @@ void bench_write_json(const struct bench *b, struct buf *out)
     buf_add_json(out, info->name, strlen(info->name));
     buf_addf(out,
              ",\"weight_type\":\"%s\",\"cpu\":\"%s\",\"threads\":%zu,\"runs\":%zu,"
-             "\"depth_by\":\"%s\",\"kv_type\":\"%s\",\"load_s\":%.4f,\"first_token_s\":%.4f}\n",
+             "\"depth_by\":\"%s\",\"kv_type\":\"%s\"",
              info->weight_type, info->cpu_level, info->n_threads, b->n_runs,
-             b->options->evaluates ? "evaluating" : "filling", kv_type_names[b->settings.kv_type],
-             b->loaded.load_s, b->first_token_s);
+             b->options->evaluates ? "evaluating" : "filling", kv_type_names[b->settings.kv_type]);
+    write_json_start("load", b->loaded.load_s, bench_load_share(b), out);
+    write_json_start("first_token", b->first_token_s, bench_first_token_share(b), out);
+    buf_adds(out, "}\n");
 }
 
 static void write_share(const struct bench *b, const struct measure *m, struct buf *out)
 {
     struct share share = bench_share(b, m, bench_speeds(b, m).median);
     if (share.of_limit > 0) {
-        buf_addf(out, "  %5.1f %% of %s", 100 * share.of_limit,
-                 share.is_reading ? "memory" : "multiply-adds");
+        buf_addf(out, "  %5.1f %% of %s", 100 * share.of_limit, bound_names[share.by]);
     }
     buf_adds(out, "\n");
 }
@@ -122,14 +131,25 @@ static void write_batches(const struct bench *b, struct buf *out)
              "is that of all.\n");
 }
 
+static void write_start_share(struct share share, struct buf *out)
+{
+    if (share.of_limit > 0) {
+        buf_addf(out, ", %.1f %% of %s", 100 * share.of_limit, bound_names[share.by]);
+    }
+    buf_adds(out, "\n");
+}
+
 void bench_write_table(const struct bench *b, struct buf *out)
 {
     const struct carat_model_info *info = carat_engine_info(b->loaded.engine);
     const struct carat_memory *m = &b->memory;
-    buf_addf(out, "%s, %s, %zu threads (%s), loaded in %.2f s\n", info->name, info->weight_type,
+    buf_addf(out, "%s, %s, %zu threads (%s), loaded in %.2f s", info->name, info->weight_type,
              info->n_threads, info->cpu_level, b->loaded.load_s);
-    buf_addf(out, "First token of a prompt of %d: %.2f s after the start\n\n", BENCH_START_TOKENS,
+    write_start_share(bench_load_share(b), out);
+    buf_addf(out, "First token of a prompt of %d: %.2f s after the start", BENCH_START_TOKENS,
              b->first_token_s);
+    write_start_share(bench_first_token_share(b), out);
+    buf_adds(out, "\n");
     if (b->limits.n_threads) {
         limits_write_table(&b->limits, out);
     }

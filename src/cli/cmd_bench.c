@@ -35,7 +35,9 @@ static const struct option bench_rows[] = {
      "measure each R times, after a shorter run that does not count (default: 3)", AT(runs), 1,
      BENCH_RUNS_MAX, NULL},
     {"limits", OPTION_FLAG, NULL,
-     "measure what the machine can do at most, and show each speed as a share of what binds it",
+     "measure what the machine can do at most, and show each speed and the start as a share of "
+     "what binds it: reading memory, multiplying, or being given memory (takes up to 2 GiB for a "
+     "moment)",
      AT(has_limits), 0, 0, NULL},
     {"svg", OPTION_TEXT, "FILE", "also draw the speeds, as a picture for a browser", AT(svg), 0, 0,
      NULL},
@@ -180,6 +182,9 @@ static int bench_all(struct bench *b, const char *model, struct carat_error *err
     rc = rc ? rc : bench_start(b, started, err);
     rc = rc ? rc : bench_measure(b, err);
     if (rc == 0 && b->options->has_limits) {
+        if (b->is_visible) {
+            say_plain("[limits: taking and reading memory, multiplying]");
+        }
         rc = carat_measure_limits(&b->limits, carat_engine_info(b->loaded.engine)->n_threads, err);
     }
     return rc;

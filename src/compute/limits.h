@@ -5,8 +5,8 @@
 
 #include "carat.h"
 
-// Reading of memory by one and by all threads, and multiply-adds of all threads at each level of
-// kernels that the CPU has.
+// Reading of memory by one and by all threads, taking of fresh memory, and multiply-adds of all
+// threads at each level of kernels that the CPU has.
 int limits_measure(struct carat_limits *out, size_t n_threads, struct carat_error *err);
 
 #endif

@@ -340,6 +340,7 @@ static void test_machine_figures_are_plausible(void **state)
 #if defined(__linux__) || defined(__APPLE__)
     assert_true(os_memory_total() > (uint64_t)64 << 20);
     assert_true(os_memory_available() <= os_memory_total());
+    assert_true(os_memory_unused() <= os_memory_total());
     assert_true(os_memory_resident_peak() > (uint64_t)100 << 10);
     assert_true(os_memory_private() > 0);
 #endif

@@ -154,6 +154,19 @@ class Bench(CommandTest):
             self.assertIn(found["cpu"], levels)
             self.assertGreater(found["prefill"][0]["share_of_limit"], 0)
             self.assertIn(found["decode"][0]["bound_by"], ("memory", "multiply-adds"))
+        limits, load = found["limits"], found["load_s"]
+        rates = {"memory": limits["read_bytes_per_s"], "fresh memory": limits["fresh_bytes_per_s"]}
+        slower = min((rate, name) for name, rate in rates.items() if rate > 0)
+        self.assertEqual(found["load_bound_by"], slower[1])
+        share = found["memory"]["weights"] / slower[0] / load
+        self.assertAlmostEqual(found["load_share_of_limit"], share, delta=0.01 * share)
+        # Evaluating the prompt comes on top, in time and in what it takes at least.
+        self.assertGreater(found["first_token_share_of_limit"] * found["first_token_s"], 0.99 * share * load)
+        self.assertIn(found["first_token_bound_by"], ("memory", "multiply-adds", "fresh memory"))
+
+    def test_start_without_limits(self):
+        found = json.loads(carat("bench", "--prefill", "0", "--decode", "0", "--json").out)
+        self.assertFalse([key for key in found if "limit" in key or "bound" in key])
 
     def test_table(self):
         out = carat("bench", "--prefill", "4", "--decode", "2", "--depth", "0,9", "--batch", "2", "--runs", "1").out
@@ -212,6 +225,8 @@ class Bench(CommandTest):
         words = ["bench", "--prefill", "4,8", "--decode", "2", "--depth", "0,512,1024", "--batch", "2", "--runs", "2", "--svg"]
         out = carat(*words, path, "--limits").out
         self.assertRegex(out, r"(?m)^prefill +0 +4 ")  # the table is there as well
+        self.assertRegex(out, r"(?m), loaded in \d+\.\d\d s, \d+\.\d % of (fresh )?memory$")
+        self.assertRegex(out, r"(?m) s after the start, \d+\.\d % of ")
         name = "{http://www.w3.org/2000/svg}"
         root = xml.etree.ElementTree.parse(path).getroot()
         texts = [text.text for text in root.iter(name + "text")]

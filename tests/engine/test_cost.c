@@ -46,6 +46,8 @@ static void test_limits_are_measured(void **state)
     struct carat_limits limits;
     assert_int_equal(carat_measure_limits(&limits, 2, NULL), 0);
     assert_int_equal(limits.n_threads, 2);
+    // A machine that has little free is not asked.
+    assert_true(limits.fresh_rate == 0 || (limits.fresh_rate > 1e6 && limits.fresh_rate < 1e13));
     for (size_t i = 0; i < limits.n_levels; i++) {
         assert_non_null(limits.levels[i].name);
         assert_true(limits.levels[i].int8_rate > 0);

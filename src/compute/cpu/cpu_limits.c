@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Measures what binds: how fast memory is read, and how fast each level of kernels can multiply and
-// add. The best of several short runs counts: others may be using the machine.
+// Measures what binds: how fast memory is handed out and read, and how fast each level of kernels
+// can multiply and add. The best of several short runs counts: others may be using the machine.
 #include "compute/limits.h"
 
 #include <string.h>
@@ -14,9 +14,15 @@ enum {
     N_RUNS = 7,
     N_ROUNDS = 20000, // of a peak kernel: some milliseconds
     TASKS_PER_THREAD = 8,
+    PAGE_MIN = 4096,      // no system has smaller ones
+    FRESH_TASK = 4 << 20, // bytes
 };
 // Far beyond what two cores have of any cache, and small beside any model.
 static const size_t read_size = (size_t)512 << 20;
+// Of fresh memory: so much that what some program has only just given back is little beside it, and
+// so little that nothing else has to make room.
+static const size_t fresh_size_max = (size_t)2 << 30;
+static const size_t fresh_size_min = (size_t)64 << 20;
 
 struct measure_job {
     const struct kern *kern;
@@ -26,6 +32,37 @@ struct measure_job {
     bool is_float;
     uint64_t *counts; // [tasks]
 };
+
+// One byte of each page: the system clears the others.
+static void touch_task(void *context, size_t task, size_t thread)
+{
+    (void)thread;
+    volatile uint8_t *memory = (uint8_t *)context + task * FRESH_TASK;
+    for (size_t at = 0; at < FRESH_TASK; at += PAGE_MIN) {
+        memory[at] = 1;
+    }
+}
+
+// Bytes per second that the system hands out, taken as a model's weights are. Only one run counts:
+// in a second one the memory would no longer be fresh. 0 when there is too little to tell.
+static double measure_fresh(struct pool *pool)
+{
+    const uint64_t unused = os_memory_unused() / 2;
+    const size_t n_tasks = (unused < fresh_size_max ? (size_t)unused : fresh_size_max) / FRESH_TASK;
+    const size_t size = n_tasks * FRESH_TASK;
+    if (size < fresh_size_min) {
+        return 0;
+    }
+    const double begin = os_seconds();
+    uint8_t *memory = mem_new_filled(size, NULL);
+    if (!memory) {
+        return 0;
+    }
+    pool_run(pool, n_tasks, touch_task, memory);
+    const double seconds = os_seconds() - begin;
+    mem_free(memory);
+    return seconds > 0 ? (double)size / seconds : 0;
+}
 
 static void read_task(void *context, size_t task, size_t thread)
 {
@@ -104,15 +141,17 @@ int limits_measure(struct carat_limits *out, size_t n_threads, struct carat_erro
     struct pool *pool = NULL;
     uint64_t *counts = NULL;
     struct carat_limits limits = {0};
-    uint8_t *memory = mem_new_array(read_size, 1, err);
-    int rc = memory ? pool_new(&pool, n_threads, err) : CARAT_E_MEMORY;
+    uint8_t *memory = NULL;
+    int rc = pool_new(&pool, n_threads, err);
     if (rc) {
         goto out;
     }
     limits.n_threads = pool_threads(pool);
+    limits.fresh_rate = measure_fresh(pool); // before anything here gives memory back
     size_t n_tasks = limits.n_threads * TASKS_PER_THREAD;
     counts = mem_new_array(n_tasks, sizeof(*counts), err);
-    if (!counts) {
+    memory = mem_new_array(read_size, 1, err);
+    if (!counts || !memory) {
         rc = CARAT_E_MEMORY;
         goto out;
     }
