@@ -17,7 +17,6 @@ enum {
     PARALLEL_MIN = 1 << 17, // multiplications below which threads cost more than they bring
     MERGE_MIN = 1 << 16,    // numbers to merge, likewise
     ROW_GAP = 16,           // floats between unpacked rows, which else compete for cache lines
-    CACHE_LINE = 64,
 };
 
 _Static_assert(ATTEND_SEGMENT % KERN_KEYS == 0, "segments are whole blocks");
@@ -374,15 +373,6 @@ static void attend_strips(const struct tile *t, size_t begin, size_t n)
 
 // ------------------------------------------------------------------------------------ few rows
 
-// The next rows of a cache that is read in order, fetched while the last ones are multiplied:
-// sixteen rows side by side are more streams than the processor follows by itself.
-static void prefetch_rows(struct strip_source from, size_t n)
-{
-    for (size_t i = n * from.stride; i < 2 * n * from.stride; i += CACHE_LINE) {
-        __builtin_prefetch(from.data + i);
-    }
-}
-
 // Sixteen keys made from values, whole.
 static struct rows rebuilt_rows(const struct tile *t, size_t begin)
 {
@@ -429,7 +419,6 @@ static void attend_few(const struct tile *t, size_t begin, size_t n)
         const struct acc scores = {.data = t->scores + i, .stride = KERN_KEYS};
         const struct rows keys =
             kv->keys ? stored_rows(t, true, begin + i, KERN_LANES) : rebuilt_rows(t, begin + i);
-        prefetch_rows(keys.from, KERN_LANES);
         kern->few_scores[keys.type](scores, keys.from, queries, t->n_rows, kv->head_dim, keys.type);
     }
     if (!all_see(t, begin, n_padded)) {
@@ -439,7 +428,6 @@ static void attend_few(const struct tile *t, size_t begin, size_t n)
         t->factors[r] = kern->softmax(t->scores + r * KERN_KEYS, n_padded, &t->state[r]);
     }
     const struct rows values = stored_rows(t, false, begin, n);
-    prefetch_rows(values.from, n);
     kern->few_values[values.type](sums, t->factors, weights, values.from, t->n_rows, n,
                                   kv->head_dim, values.type);
 }

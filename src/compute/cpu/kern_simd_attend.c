@@ -15,6 +15,7 @@ enum { SUMS = 12, FEW_SUMS = 8 };
 #else
 enum { SUMS = 16, FEW_SUMS = 16 };
 #endif
+enum { CACHE_LINE = 64 };
 enum { TILE = SUMS / SIMD_PARTS }; // keys, or query rows, whose sums are made together
 
 static inline vf negate(vf a)
@@ -43,6 +44,18 @@ SIMD_INLINE size_t column_at(size_t i, const enum dtype type)
     return type == DTYPE_F32 ? 4 * i : type == DTYPE_F16 ? 2 * i : i / 32 * 34;
 }
 
+// What comes next, of a cache that is read in order, is asked for bit by bit while what is here is
+// multiplied: rows side by side are more streams than the processor follows by itself, and all at
+// once more than it can wait for. Returns the end of these bytes.
+SIMD_INLINE const uint8_t *fetch(const uint8_t *at, const size_t size)
+{
+#pragma GCC unroll 16
+    for (size_t i = 0; i < size; i += CACHE_LINE) {
+        __builtin_prefetch(at + i);
+    }
+    return at + size;
+}
+
 // ------------------------------------------------------------------------------------ strips
 
 static void turn(float *strip, const float *rows, size_t stride, size_t n)
@@ -65,13 +78,17 @@ static void turn(float *strip, const float *rows, size_t stride, size_t n)
     }
 }
 
-SIMD_INLINE void rebuild_key(float *out, const uint8_t *value, const float *norm,
-                             const float *table, size_t n_pairs, size_t half, const enum dtype type)
+// next is the value of KERN_KEYS positions ahead.
+SIMD_INLINE void rebuild_key(float *out, const uint8_t *value, const uint8_t *next,
+                             const float *norm, const float *table, size_t n_pairs, size_t half,
+                             const enum dtype type)
 {
     size_t i = 0;
     for (; i + SIMD_LANES <= n_pairs; i += SIMD_LANES) {
         vf c;
         vf s;
+        __builtin_prefetch(next + column_at(i, type));
+        __builtin_prefetch(next + column_at(i + half, type));
         vf_load_pairs(&c, &s, table + 2 * i);
         const vf a = vf_mul(numbers_at(value, i, type), vf_load(norm + i));
         const vf b = vf_mul(numbers_at(value, i + half, type), vf_load(norm + i + half));
@@ -98,13 +115,14 @@ static void rebuild_keys(float *out, size_t stride, struct strip_source values, 
     for (size_t j = 0; j < n_keys; j++) {
         float *key = out + j * stride;
         const uint8_t *value = values.data + j * values.stride;
+        const uint8_t *next = value + KERN_KEYS * values.stride;
         const float *turns = table + j * 2 * n_pairs;
         if (type == DTYPE_F32) {
-            rebuild_key(key, value, norm, turns, n_pairs, half, DTYPE_F32);
+            rebuild_key(key, value, next, norm, turns, n_pairs, half, DTYPE_F32);
         } else if (type == DTYPE_F16) {
-            rebuild_key(key, value, norm, turns, n_pairs, half, DTYPE_F16);
+            rebuild_key(key, value, next, norm, turns, n_pairs, half, DTYPE_F16);
         } else {
-            rebuild_key(key, value, norm, turns, n_pairs, half, DTYPE_Q8_0);
+            rebuild_key(key, value, next, norm, turns, n_pairs, half, DTYPE_Q8_0);
         }
     }
 }
@@ -473,8 +491,10 @@ SIMD_INLINE void few_scores_of(struct acc scores, struct strip_source keys, stru
         for (size_t r = 0; r < n_rows; r++) {
             f.sums[r] = vf_set1(0.0f);
         }
+        const uint8_t *next = at + KERN_LANES * keys.stride;
         size_t k = 0;
         for (; k + piece <= n; k += piece, at += bytes, f.queries += piece) {
+            next = fetch(next, SIMD_LANES * bytes);
             if (type == DTYPE_F32) {
                 few_piece_f32(&f, at, keys.stride, n_rows);
             } else if (type == DTYPE_F16) {
@@ -545,7 +565,11 @@ SIMD_INLINE void few_values_of(struct acc sums, const float *factors, struct f32
         const uint8_t *row = values.data + j * values.stride;
 #pragma GCC unroll 8
         for (size_t c = 0; c < n_vectors; c++) {
-            const vf value = numbers_at(row, i + c * SIMD_LANES, type);
+            const size_t column = i + c * SIMD_LANES;
+            const vf value = numbers_at(row, column, type);
+            if (c * SIMD_LANES % KERN_BLOCK == 0) { // of the next block, which follows
+                __builtin_prefetch(row + n_keys * values.stride + column_at(column, type), 0, 2);
+            }
 #pragma GCC unroll 8
             for (size_t r = 0; r < n_rows; r++) {
                 const vf weight = vf_set1(weights.data[r * weights.stride + j]);
