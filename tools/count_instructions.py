@@ -149,7 +149,7 @@ def counts(command, objdump, products, rows, lanes, folder):
         WRAPPER.format(i=i, call=call, rows=rows) for i, (_, _, call, _) in enumerate(products)))
     subprocess.run(command + ["-w", "-c", "-o", str(target), str(source)], check=True)
     text = subprocess.run([objdump, "-d", "--no-show-raw-insn", str(target)], capture_output=True, text=True,
-                          check=True).stdout
+                          check=True).stdout.replace("{vex} ", "")
     found = []
     for i, (_, _, _, values) in enumerate(products):
         lines = parse(text, i)
@@ -165,7 +165,7 @@ def levels_of(build):
     levels = {}
     for entry in json.loads((build / "compile_commands.json").read_text()):
         level = re.search(r"libkern_(\w+)\.a\.p/.*kern_(simd_dot|tile)\.c", entry["output"])
-        if not level or level[1] == "tiletwin":
+        if not level or level[1].endswith("twin"):
             continue
         words = shlex.split(entry["command"])
         keep, skip = [], False

@@ -11,7 +11,7 @@
 #include "check_kernels.h"
 #include "compute/cpu/cpu.h"
 #include "compute_util.h"
-#include "tile_twin.h"
+#include "twins.h"
 
 enum {
     GUARD = 64,         // bytes around each output
@@ -744,7 +744,7 @@ int main(int argc, char **argv)
     bool has_failed = false;
     struct check c = {.level = "generic", .rng = {.state = 1}};
     kern_init_generic(&c.plain);
-    tile_twin_add();
+    twins_add();
     for (size_t type = 0; type < DTYPE_COUNT_COMPUTE; type++) {
         check_against_double(&c, type);
     }

@@ -27,7 +27,7 @@
 #include "compute/cpu/cpu.h"
 #include "engine/internal.h"
 #include "hand_media.h"
-#include "tile_twin.h"
+#include "twins.h"
 
 static char folder[] = "/tmp/carat-schedules-XXXXXX";
 static size_t n_live_hits;
@@ -725,7 +725,7 @@ static void test_no_schedule_changes_a_bit(void **state)
         setting("CARAT_SCHEDULE_ROUNDS", os_env("CARAT_SCHEDULE_SEED") ? 1 : ROUNDS);
     size_t n_rows = 0;
     struct kern unused;
-    tile_twin_add();
+    twins_add();
     assert_non_null(mkdtemp(folder));
     for (uint64_t i = 0; i < n_rounds; i++) {
         static struct round r;

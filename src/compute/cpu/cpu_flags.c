@@ -33,6 +33,27 @@ static bool has_avx2(void)
 }
 #endif
 
+#if defined(KERN_HAS_AVXVNNI)
+// Processors for laptops that have no AVX-512 may have its int8 products in 256 bits.
+static bool has_avxvnni(void)
+{
+    unsigned a;
+    unsigned b;
+    unsigned c;
+    unsigned d;
+    return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1) != 0;
+}
+
+static void init_avxvnni(struct kern *k)
+{
+    kern_init_avx2(k);
+    k->name = "avxvnni";
+    kern_init_dot_avxvnni(k);
+    kern_init_strip_avxvnni(k);
+    kern_init_peak_avxvnni(k);
+}
+#endif
+
 #if defined(KERN_HAS_AVX512)
 static bool has_avx512(void)
 {
@@ -128,6 +149,9 @@ static const struct level levels[] = {
 #if defined(KERN_HAS_AVX2)
     {"avx2", kern_init_avx2, has_avx2},
 #endif
+#if defined(KERN_HAS_AVXVNNI)
+    {"avxvnni", init_avxvnni, has_avxvnni},
+#endif
 #if defined(KERN_HAS_AVX512)
     {"avx512", kern_init_avx512, has_avx512},
     {"avx512vnni", kern_init_avx512vnni, has_avx512vnni},
@@ -143,17 +167,19 @@ static const struct level levels[] = {
 };
 enum { N_LEVELS = sizeof(levels) / sizeof(levels[0]) };
 
-// One more, which only a test has; never taken by itself.
-static struct level added;
+// Those that only a test has; never taken by themselves.
+static struct level added[2];
+static size_t n_added;
 
 void cpu_add_level(const char *name, void (*init)(struct kern *k))
 {
-    added = (struct level){name, init, has_always};
+    require(n_added < sizeof(added) / sizeof(added[0]));
+    added[n_added++] = (struct level){name, init, has_always};
 }
 
 static const struct level *level_at(size_t i)
 {
-    return i < N_LEVELS ? &levels[i] : i == N_LEVELS && added.name ? &added : NULL;
+    return i < N_LEVELS ? &levels[i] : i < N_LEVELS + n_added ? &added[i - N_LEVELS] : NULL;
 }
 
 const char *cpu_level_name(size_t i)

@@ -28,9 +28,9 @@ struct kern_coding {
     uint8_t zero_shift; // zero = 1 << zero_shift, or no zero when 255
     uint8_t sub_block;  // 16 or 32 columns; 0: this type is only multiplied in float
     bool has_min;
-    uint8_t run;        // columns of a row whose products, two by two, add up in 16 bits: 4 of codes
-                        // above 63, 8, or the whole sub-block
-    uint8_t loose_at;   // where a block has bytes that make no whole word,
+    uint8_t run;      // columns of a row whose products, two by two, add up in 16 bits: 4 of codes
+                      // above 63, 8, or the whole sub-block
+    uint8_t loose_at; // where a block has bytes that make no whole word,
     uint8_t loose_size; // and how many: 0, 1 or 2
 };
 enum { KERN_NO_ZERO = 255 };
@@ -202,6 +202,10 @@ struct kern {
 void kern_init_generic(struct kern *k);
 // Those that were built; each expects a table that a lower level has filled.
 void kern_init_avx2(struct kern *k);
+// onto avx2: products, strips and the peak, all three
+void kern_init_dot_avxvnni(struct kern *k);
+void kern_init_strip_avxvnni(struct kern *k);
+void kern_init_peak_avxvnni(struct kern *k);
 void kern_init_avx512(struct kern *k);
 void kern_init_avx512vnni(struct kern *k);
 void kern_init_avx512amx(struct kern *k); // onto avx512vnni

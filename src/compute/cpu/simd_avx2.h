@@ -242,6 +242,22 @@ struct vi_codes {
     vi second_signed;
 };
 
+#if defined(__AVXVNNI__) || defined(AVXVNNI_TWIN)
+static inline vi vi_dpbusd(vi sum, vi codes, vi x)
+{
+#if defined(AVXVNNI_TWIN)
+    // The instruction for a CPU that lacks it: products of even bytes and of odd ones, in 16 bits.
+    const vi even = _mm256_madd_epi16(_mm256_and_si256(codes, _mm256_set1_epi16(0xff)),
+                                      _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
+    const vi odd = _mm256_madd_epi16(_mm256_srli_epi16(codes, 8), _mm256_srai_epi16(x, 8));
+    return _mm256_add_epi32(sum, _mm256_add_epi32(even, odd));
+#else
+    return _mm256_dpbusd_avx_epi32(sum, codes, x);
+#endif
+}
+
+#include "compute/cpu/simd_vnni.h"
+#else
 static inline bool vi_has_zero(uint8_t run)
 {
     return run != SIMD_WIDE;
@@ -259,11 +275,6 @@ static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, uin
         w.second = _mm256_abs_epi8(w.second_signed);
     }
     return w;
-}
-
-static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, uint8_t run)
-{
-    return vi_codes_of(vi_load(p), vi_load(p + 4 * KERN_LANES), zero, run);
 }
 
 // What the products of a sub-block begin with: where all of them fit they add up in 16 bits.
@@ -301,6 +312,12 @@ static inline vi vi_dot(vi part, struct vi_codes w, const int8_t *x, const int8_
 static inline vi vi_dot_end(vi sum, vi part, uint8_t run)
 {
     return run < 16 ? part : _mm256_add_epi32(sum, _mm256_madd_epi16(part, _mm256_set1_epi16(1)));
+}
+#endif
+
+static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, uint8_t run)
+{
+    return vi_codes_of(vi_load(p), vi_load(p + 4 * KERN_LANES), zero, run);
 }
 
 // The same for four columns whose codes are at hand.

@@ -259,44 +259,12 @@ struct vi_codes {
 };
 
 #if defined(__AVX512VNNI__)
-// Whether codes are multiplied as they are, so that zero times the sum of x has to come off.
-static inline bool vi_has_zero(uint8_t run)
+static inline vi vi_dpbusd(vi sum, vi codes, vi x)
 {
-    (void)run;
-    return true;
+    return _mm512_dpbusd_epi32(sum, codes, x);
 }
 
-static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, uint8_t run)
-{
-    (void)zero;
-    (void)run;
-    return (struct vi_codes){.first = first, .second = second};
-}
-
-// What the products of a sub-block begin with.
-static inline vi vi_dot_begin(vi sum, uint8_t run)
-{
-    (void)run;
-    return sum;
-}
-
-// part += codes of eight columns times x: a row's two words of four columns.
-static inline vi vi_dot(vi part, struct vi_codes w, const int8_t *x, const int8_t *x_second,
-                        uint8_t run)
-{
-    (void)run;
-    part = _mm512_dpbusd_epi32(part, w.first, _mm512_set1_epi32(vi_word_at((const void *)x)));
-    return _mm512_dpbusd_epi32(part, w.second,
-                               _mm512_set1_epi32(vi_word_at((const void *)x_second)));
-}
-
-static inline vi vi_dot_end(vi sum, vi part, uint8_t run)
-{
-    (void)sum;
-    (void)run;
-    return part;
-}
-
+#include "compute/cpu/simd_vnni.h"
 #else
 static inline bool vi_has_zero(uint8_t run)
 {
