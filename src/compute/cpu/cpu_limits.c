@@ -3,6 +3,7 @@
 // can multiply and add. The best of several short runs counts: others may be using the machine.
 #include "compute/limits.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -16,6 +17,7 @@ enum {
     TASKS_PER_THREAD = 8,
     PAGE_MIN = 4096,      // no system has smaller ones
     FRESH_TASK = 4 << 20, // bytes
+    FRESH_PIECES = 9,     // odd: one is in the middle
 };
 // Far beyond what two cores have of any cache, and small beside any model.
 static const size_t read_size = (size_t)512 << 20;
@@ -43,25 +45,35 @@ static void touch_task(void *context, size_t task, size_t thread)
     }
 }
 
-// Bytes per second that the system hands out, taken as a model's weights are. Only one run counts:
-// in a second one the memory would no longer be fresh. 0 when there is too little to tell.
+static int compare_seconds(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+// Bytes per second that the system hands out, taken as a model's weights are. Memory is fresh only
+// once, so it is taken in pieces, of which the middle one counts: some may be what a program has
+// only just given back, in others this program had to wait. 0 when there is too little to tell.
 static double measure_fresh(struct pool *pool)
 {
     const uint64_t unused = os_memory_unused() / 2;
-    const size_t n_tasks = (unused < fresh_size_max ? (size_t)unused : fresh_size_max) / FRESH_TASK;
-    const size_t size = n_tasks * FRESH_TASK;
-    if (size < fresh_size_min) {
-        return 0;
-    }
-    const double begin = os_seconds();
-    uint8_t *memory = mem_new_filled(size, NULL);
+    const size_t size = unused < fresh_size_max ? (size_t)unused : fresh_size_max;
+    const size_t n_tasks = size / FRESH_PIECES / FRESH_TASK; // of a piece
+    uint8_t *memory =
+        size < fresh_size_min ? NULL : mem_new_filled(FRESH_PIECES * n_tasks * FRESH_TASK, NULL);
+    double seconds[FRESH_PIECES];
     if (!memory) {
         return 0;
     }
-    pool_run(pool, n_tasks, touch_task, memory);
-    const double seconds = os_seconds() - begin;
+    for (size_t i = 0; i < FRESH_PIECES; i++) {
+        const double begin = os_seconds();
+        pool_run(pool, n_tasks, touch_task, memory + i * n_tasks * FRESH_TASK);
+        seconds[i] = os_seconds() - begin;
+    }
     mem_free(memory);
-    return seconds > 0 ? (double)size / seconds : 0;
+    qsort(seconds, FRESH_PIECES, sizeof(seconds[0]), compare_seconds);
+    const double middle = seconds[FRESH_PIECES / 2];
+    return middle > 0 ? (double)(n_tasks * FRESH_TASK) / middle : 0;
 }
 
 static void read_task(void *context, size_t task, size_t thread)
