@@ -194,6 +194,38 @@ SIMD_INLINE vi zero_part(int32_t minus, int zero_shift, const bool has_zero)
     return has_zero ? vi_shl(vi_set1((uint32_t)minus), zero_shift) : vi_set1(0);
 }
 
+// The products of a sub-block's codes with each row, eight columns after another.
+SIMD_INLINE void add_columns(vi *part, const uint8_t *w, const int8_t *x, uint8_t zero,
+                             const uint8_t run, const size_t n_rows, const size_t sub_block)
+{
+    for (size_t k = 0; k < sub_block; k += 8) {
+        const struct vi_codes codes = vi_load_codes(w + k * KERN_LANES, zero, run);
+        for (size_t r = 0; r < n_rows; r++) {
+            const int8_t *at = x + k * n_rows + 4 * r;
+            part[r] = vi_dot(part[r], codes, at, at + 4 * n_rows, run);
+        }
+    }
+}
+
+// The same row after row, where registers hold the codes of the whole sub-block, a run.
+SIMD_INLINE void add_rows(vi *part, const uint8_t *w, const int8_t *x, uint8_t zero,
+                          const uint8_t run, const size_t n_rows)
+{
+    struct vi_codes codes[KERN_BLOCK / 8];
+#pragma GCC unroll 4
+    for (size_t k = 0; k < run; k += 8) {
+        codes[k / 8] = vi_load_codes(w + k * KERN_LANES, zero, run);
+    }
+#pragma GCC unroll 12
+    for (size_t r = 0; r < n_rows; r++) {
+#pragma GCC unroll 4
+        for (size_t k = 0; k < run; k += 8) {
+            const int8_t *at = x + k * n_rows + 4 * r;
+            part[r] = vi_dot(part[r], codes[k / 8], at, at + 4 * n_rows, run);
+        }
+    }
+}
+
 // SIMD_LANES outputs of a panel.
 SIMD_INLINE void dot_q8_part(struct acc acc, struct code_strip strip, struct panel panel, size_t n,
                              int zero_shift, const size_t n_rows, const size_t sub_block,
@@ -215,14 +247,13 @@ SIMD_INLINE void dot_q8_part(struct acc acc, struct code_strip strip, struct pan
         for (size_t r = 0; r < n_rows; r++) {
             part[r] = vi_dot_begin(zero_part(off[r], zero_shift, has_zero), run);
         }
-        for (size_t k = 0; k < sub_block; k += 8) {
-            const struct vi_codes codes = vi_load_codes(w, zero, run);
-            for (size_t r = 0; r < n_rows; r++) {
-                part[r] = vi_dot(part[r], codes, x + 4 * r, x + 4 * (n_rows + r), run);
-            }
-            w += 8 * KERN_LANES;
-            x += 8 * n_rows;
+        if (SIMD_KEEPS_CODES && run == sub_block) {
+            add_rows(part, w, x, zero, run, n_rows);
+        } else {
+            add_columns(part, w, x, zero, run, n_rows, sub_block);
         }
+        w += sub_block * KERN_LANES;
+        x += sub_block * n_rows;
         const vf scale = vf_load(strip.scale + b * KERN_LANES);
         const float *x_scale = panel.scale + b * sub_block / KERN_BLOCK * n_rows;
         for (size_t r = 0; r < n_rows; r++) {

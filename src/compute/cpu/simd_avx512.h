@@ -8,6 +8,11 @@
 enum {
     SIMD_LANES = 16,
     SIMD_ROWS_F32 = 8, // rows of x that share a strip's vector in registers
+#if defined(__AVX512VNNI__)
+    SIMD_KEEPS_CODES = false, // a product waits for the one before: rows in between hide that
+#else
+    SIMD_KEEPS_CODES = true,
+#endif
 };
 
 #define SIMD_ROWS_Q8 12 // rows of x in a panel of int8; known to the preprocessor
