@@ -25,6 +25,12 @@ MANY = [
     ("Q4_K", "kern_simd_dot.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 32, true, 32)", 32),
     ("Q6_K", "kern_simd_dot.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 16, false, 8)", 16),
 ]
+NEON = [
+    ("Q4_0", "kern_neon_q8.c", "dot_rows(acc, strip, panel, n, SIMD_ROWS_Q8, 32, false)", 32),
+    ("Q8_0", "kern_neon_q8.c", "dot_rows(acc, strip, panel, n, SIMD_ROWS_Q8, 32, false)", 32),
+    ("Q4_K", "kern_neon_q8.c", "dot_rows(acc, strip, panel, n, SIMD_ROWS_Q8, 32, true)", 32),
+    ("Q6_K", "kern_neon_q8.c", "dot_rows(acc, strip, panel, n, SIMD_ROWS_Q8, 16, false)", 32),
+]
 TILES = [
     ("Q4_0", "kern_tile.c", "dot_tiles(acc, strip, panel, n, shift, 32, false)", 32),
     ("Q8_0", "kern_tile.c", "dot_tiles(acc, strip, panel, n, shift, 32, false)", 32),
@@ -56,6 +62,8 @@ def multiply_adds(name, arguments, block):
         return bits(arguments) // 8
     if name in ("sdot", "usdot"):
         return 16
+    if name in ("smmla", "usmmla"):
+        return 32
     if re.match(r"[su]ml?[la]l2?$|[su]mull2?$", name) and ".8h" in arguments:
         return 8
     return 16 * 16 * block if name == "tdpbsud" else 0
@@ -194,7 +202,8 @@ def main():
                 is_tile = level.endswith("amx")
                 lanes = LANES if is_tile else macro(command, "SIMD_LANES", folder)
                 rows = 16 if is_tile else macro(command, "SIMD_ROWS_Q8", folder)
-                many = counts(command, objdump, TILES if is_tile else MANY, rows, lanes, folder)
+                products = TILES if is_tile else NEON if level.startswith("neon") else MANY
+                many = counts(command, objdump, products, rows, lanes, folder)
                 one = [] if is_tile else counts(command, objdump, ONE, 1, LANES, folder)
             cells = [f"{c:.0f}" for c in many + one] + [""] * (len(ONE) - len(one))
             print(f"| `{level}` | {rows} | " + " | ".join(cells) + " |")

@@ -187,7 +187,8 @@ static void bench_rows(const char *level, const char *word)
                                 .sum_32 = (float *)(void *)(block + N + N / 8 * 2),
                                 .minus_16 = (int32_t *)(void *)(block + N + N / 8 * 3),
                                 .sum_16 = (float *)(void *)(block + N + N / 8 * 5),
-                                .n_rows = 1};
+                                .n_rows = 1,
+                                .order = k.order};
     const double begin = os_seconds();
     for (size_t i = 0; i < TIMES; i++) {
         k.norm(y, x, x, N, 1e-6f);

@@ -249,11 +249,13 @@ static void check_pack_strip(struct check *c, enum dtype type, size_t n)
 }
 
 // Codes, scales and minima of a strip in one block, so that guards stand around all of them.
-static struct code_strip strip_in(uint8_t *block, size_t n, size_t sub_block)
+static struct code_strip strip_in(const struct check *c, uint8_t *block, size_t n, size_t sub_block)
 {
     float *scale = (float *)(void *)(block + n * KERN_LANES);
-    return (struct code_strip){
-        .codes = block, .scale = scale, .min = scale + n / sub_block * KERN_LANES};
+    return (struct code_strip){.codes = block,
+                               .scale = scale,
+                               .min = scale + n / sub_block * KERN_LANES,
+                               .order = c->fast.order};
 }
 
 static size_t strip_size(size_t n, const struct kern_coding *coding)
@@ -262,10 +264,10 @@ static size_t strip_size(size_t n, const struct kern_coding *coding)
 }
 
 // A panel's parts in one block: 60 bytes per row and 32 columns.
-static struct panel panel_in(uint8_t *block, size_t n, size_t n_rows, bool by_rows)
+static struct panel panel_in(const struct check *c, uint8_t *block, size_t n, size_t n_rows)
 {
     const size_t blocks = n / KERN_BLOCK * n_rows;
-    struct panel p = {.n_rows = n_rows, .by_rows = by_rows};
+    struct panel p = {.n_rows = n_rows, .order = c->fast.order};
     p.codes = (int8_t *)block;
     p.scale = (float *)(void *)(block + blocks * KERN_BLOCK);
     p.minus_32 = (int32_t *)(void *)(p.scale + blocks);
@@ -284,7 +286,7 @@ static void check_pack(struct check *c, size_t n_rows, size_t n)
     }
     struct pair p = pair_new(n / KERN_BLOCK * n_rows * 60);
     for (size_t i = 0; i < 2; i++) {
-        twin(c, i)->pack(panel_in(pair_at(&p, i), n, n_rows, c->fast.panels_by_rows), x, stride, n);
+        twin(c, i)->pack(panel_in(c, pair_at(&p, i), n, n_rows), x, stride, n);
     }
     pair_check(c, &p, "pack", "", n);
     numbers_free(x);
@@ -298,7 +300,7 @@ static void check_dot_q8(struct check *c, enum dtype type, struct code_strip str
     const struct kern_coding *coding = &kern_codings[type];
     float *x = numbers(c, n_rows * n, 2);
     uint8_t *block = test_alloc(n / KERN_BLOCK * n_rows * 60);
-    const struct panel panel = panel_in(block, n, n_rows, c->fast.panels_by_rows);
+    const struct panel panel = panel_in(c, block, n, n_rows);
     c->plain.pack(panel, x, n, n);
     const size_t stride = KERN_LANES + 1;
     struct pair p = pair_new(((n_rows - 1) * stride + KERN_LANES) * 4);
@@ -327,7 +329,7 @@ static void check_rows_q8(struct check *c, enum dtype type, const uint8_t *packe
     const size_t stride = KERN_LANES + 3;
     struct pair p = pair_new(((n_rows - 1) * stride + KERN_LANES) * 4);
     for (size_t r = 0; r < n_rows; r++) {
-        rows[r] = panel_in(block + r * row_size, n, 1, false);
+        rows[r] = panel_in(c, block + r * row_size, n, 1);
         c->plain.pack(rows[r], x + r * n, n, n);
     }
     for (size_t again = 0; again < 2; again++) {
@@ -349,10 +351,10 @@ static void check_strip_q8(struct check *c, enum dtype type, size_t n)
     struct matrix m = matrix_new(&c->rng, type, KERN_LANES, n, n / 32 % 2);
     struct pair p = pair_new(strip_size(n, coding));
     for (size_t i = 0; i < 2; i++) {
-        struct code_strip strip = strip_in(pair_at(&p, i), n, coding->sub_block);
+        struct code_strip strip = strip_in(c, pair_at(&p, i), n, coding->sub_block);
         twin(c, i)->strip_q8[type](strip, m.w.packed, n, type);
     }
-    const struct code_strip strip = strip_in(pair_at(&p, 0), n, coding->sub_block);
+    const struct code_strip strip = strip_in(c, pair_at(&p, 0), n, coding->sub_block);
     for (size_t n_rows = c->fast.panel_rows; n_rows > 0; n_rows--) {
         check_dot_q8(c, type, strip, n, n_rows);
     }
@@ -396,12 +398,13 @@ static void check_extremes(struct check *c, enum dtype type)
     enum { N = 256 };
     const struct kern_coding *coding = &kern_codings[type];
     const uint8_t largest = largest_code(type);
+    const int zero = c->fast.order.strip_signed && !coding->has_min ? 1 << coding->zero_shift : 0;
     uint8_t *block = test_alloc(strip_size(N, coding) + N * KERN_LANES * 4);
-    const struct code_strip strip = strip_in(block, N, coding->sub_block);
+    const struct code_strip strip = strip_in(c, block, N, coding->sub_block);
     for (size_t k = 0; k < N; k++) {
         for (size_t i = 0; i < KERN_LANES; i++) {
             const uint8_t code = i % 4 == 0 ? 0 : i % 4 == 1 ? largest : (uint8_t)(k % largest);
-            strip.codes[(k / 4 * KERN_LANES + i) * 4 + k % 4] = code;
+            strip.codes[kern_code_at(strip.order, k, i)] = (uint8_t)(code - zero);
         }
     }
     for (size_t i = 0; i < N / coding->sub_block * KERN_LANES; i++) {
@@ -410,7 +413,7 @@ static void check_extremes(struct check *c, enum dtype type)
     }
     float x[N];
     uint8_t panel_block[N / KERN_BLOCK * 60];
-    const struct panel panel = panel_in(panel_block, N, 1, c->fast.panels_by_rows);
+    const struct panel panel = panel_in(c, panel_block, N, 1);
     for (size_t k = 0; k < N; k++) {
         x[k] = k / 64 % 2 ? -127.0f : 127.0f;
     }

@@ -80,8 +80,7 @@ static struct panel panel_view(const struct linear_job *job, struct panel_rows r
     uint8_t *at = job->dev->panels + rows.first * blocks * PANEL_BLOCK_SIZE;
     const size_t n = rows.n * blocks; // blocks of all rows
     const size_t skip = rows.n * (first / KERN_BLOCK);
-    struct panel p = {.n_rows = rows.n,
-                      .by_rows = !job->is_direct && job->dev->kern.panels_by_rows};
+    struct panel p = {.n_rows = rows.n, .order = job->dev->kern.order};
     p.scale = (float *)(void *)at + skip;
     at += n * 4;
     p.minus_32 = (int32_t *)(void *)at + skip;
@@ -111,11 +110,12 @@ static bool is_q8(const struct linear_job *job, const struct weight *w)
     return device_multiplies_int8(&job->dev->base, w->type);
 }
 
-static struct code_strip code_strip_at(uint8_t *scratch, size_t i)
+static struct code_strip code_strip_at(const struct kern *kern, uint8_t *scratch, size_t i)
 {
     uint8_t *at = scratch + i * STRIP_SIZE;
     float *scale = (float *)(void *)(at + STRIP_CODES_SIZE);
-    return (struct code_strip){.codes = at, .scale = scale, .min = scale + STRIP_SCALES};
+    return (struct code_strip){
+        .codes = at, .scale = scale, .min = scale + STRIP_SCALES, .order = kern->order};
 }
 
 _Static_assert((int)KERN_PANEL_MAX <= (int)KERN_FEW_ROWS, "the rows of a panel are few");
@@ -201,7 +201,7 @@ static void piece_q8(const struct linear_job *job, const struct piece *p)
     struct code_strip strips[LINEAR_STRIPS];
     struct edge edge;
     for (size_t s = 0; s < p->n_strips; s++) {
-        strips[s] = code_strip_at(p->scratch, s);
+        strips[s] = code_strip_at(kern, p->scratch, s);
         kern->strip_q8[type](strips[s], packed_at(p, p->strip + s), p->n, type);
     }
     const size_t n_panels = count_panels(job->x.rows, job->panel_rows);

@@ -63,23 +63,39 @@ void kern_pack_strip(uint8_t *strip, struct strip_source from, size_t n_rows, si
 void kern_packed_row(uint8_t *row, const uint8_t *strip, size_t lane, size_t first, size_t n,
                      enum dtype type);
 
-// 16 rows of weights as codes. scale and min have 16 floats per sub-block.
-struct code_strip {
-    uint8_t *codes; // [columns / 4][16][4]
-    float *scale;   // [columns / sub_block][16]
-    float *min;     // the same; untouched without minima
+// How a level's dot_q8 wants its operands to stand. unit: columns of a row that follow each other.
+struct kern_order {
+    uint8_t strip_unit; // 4 or 8
+    uint8_t panel_unit; // 4, 8 or 32
+    bool strip_signed;  // the codes of a strip are signed bytes, with the zero taken off
 };
 
-// Rows of activations as int8, interleaved: n_rows (1 .. panel_rows) rows make a panel.
+// 16 rows of weights as codes. scale and min have 16 floats per sub-block.
+struct code_strip {
+    uint8_t *codes; // [columns / unit][16][unit]
+    float *scale;   // [columns / sub_block][16]
+    float *min;     // the same; untouched without minima
+    struct kern_order order;
+};
+
+// Where the code of column k of a strip's row is.
+static inline size_t kern_code_at(struct kern_order order, size_t k, size_t lane)
+{
+    const size_t unit = order.strip_unit;
+    return (k / unit * KERN_LANES + lane) * unit + k % unit;
+}
+
+// Rows of activations as int8, interleaved: n_rows (1 .. panel_rows) rows make a panel. One of a
+// single row is the same in every order.
 struct panel {
-    int8_t *codes;     // [columns / 4][n_rows][4], -127 .. 127; by_rows: [columns / 32][n_rows][32]
+    int8_t *codes;     // [columns / unit][n_rows][unit], -127 .. 127
     float *scale;      // [columns / 32][n_rows]
     int32_t *minus_16; // [columns / 16][n_rows]: minus the sum of the codes
     int32_t *minus_32; // [columns / 32][n_rows]
     float *sum_16;     // [columns / 16][n_rows]: the sum of the codes, times scale
     float *sum_32;     // [columns / 32][n_rows]
     size_t n_rows;
-    bool by_rows;
+    struct kern_order order;
 };
 
 // Where a strip's sums stand: row r, lanes at data + r * stride.
@@ -103,8 +119,8 @@ struct f32_rows {
 
 struct kern {
     const char *name;
-    size_t panel_rows;   // rows in a full panel
-    bool panels_by_rows; // dot_q8 takes such panels, and no others
+    size_t panel_rows; // rows in a full panel
+    struct kern_order order;
 
     // Element by element. n may be anything.
     void (*norm)(float *out, const float *x, const float *w, size_t n, float eps); // w may be NULL

@@ -209,7 +209,7 @@ static void dot_f32(struct acc acc, const float *strip, size_t strip_stride, con
 // Where the code of column k of row r is.
 static size_t code_at(struct panel p, size_t k, size_t r)
 {
-    const size_t unit = p.by_rows ? KERN_BLOCK : 4;
+    const size_t unit = p.order.panel_unit;
     return (k / unit * p.n_rows + r) * unit + k % unit;
 }
 
@@ -253,6 +253,12 @@ static void pack(struct panel panel, const float *x, size_t x_stride, size_t n)
     }
 }
 
+static int32_t weight_code(struct code_strip strip, size_t k, size_t lane)
+{
+    const uint8_t code = strip.codes[kern_code_at(strip.order, k, lane)];
+    return strip.order.strip_signed ? (int8_t)code : code;
+}
+
 static void dot_q8(struct acc acc, struct code_strip strip, struct panel panel,
                    const struct kern_coding *coding, size_t n)
 {
@@ -260,7 +266,8 @@ static void dot_q8(struct acc acc, struct code_strip strip, struct panel panel,
     const size_t rows = panel.n_rows;
     const int32_t *minus = sub == 16 ? panel.minus_16 : panel.minus_32;
     const float *sums = sub == 16 ? panel.sum_16 : panel.sum_32;
-    const int32_t zero = coding->zero_shift == KERN_NO_ZERO ? 0 : 1 << coding->zero_shift;
+    const bool has_zero = coding->zero_shift != KERN_NO_ZERO && !strip.order.strip_signed;
+    const int32_t zero = has_zero ? 1 << coding->zero_shift : 0;
     for (size_t r = 0; r < rows; r++) {
         float lanes[KERN_LANES] = {0};
         float *out = acc.data + r * acc.stride;
@@ -272,8 +279,7 @@ static void dot_q8(struct acc acc, struct code_strip strip, struct panel panel,
             for (size_t i = 0; i < KERN_LANES; i++) {
                 int32_t isum = zero * minus[b * rows + r];
                 for (size_t k = b * sub; k < (b + 1) * sub; k++) {
-                    isum += strip.codes[(k / 4 * KERN_LANES + i) * 4 + k % 4] *
-                            panel.codes[code_at(panel, k, r)];
+                    isum += weight_code(strip, k, i) * panel.codes[code_at(panel, k, r)];
                 }
                 const float scale = strip.scale[b * KERN_LANES + i] * x_scale;
                 lanes[i] = fmaf((float)isum, scale, lanes[i]);
@@ -305,6 +311,7 @@ void kern_init_generic(struct kern *k)
     *k = (struct kern){
         .name = "generic",
         .panel_rows = KERN_PANEL_MAX,
+        .order = {.strip_unit = 4, .panel_unit = 4},
         .norm = norm,
         .layer_norm = layer_norm,
         .geglu = geglu,

@@ -265,7 +265,10 @@ static const codes_of_block codes_of[DTYPE_COUNT_COMPUTE] = {
 static void strip_codes(struct code_strip strip, const uint8_t *packed, size_t n, enum dtype type)
 {
     const struct dtype_info *t = &dtypes[type];
-    const size_t n_subs = t->block_values / kern_codings[type].sub_block;
+    const struct kern_coding *coding = &kern_codings[type];
+    const size_t n_subs = t->block_values / coding->sub_block;
+    const bool has_zero = strip.order.strip_signed && coding->zero_shift != KERN_NO_ZERO;
+    const int zero = has_zero ? 1 << coding->zero_shift : 0;
     struct block_codes codes;
     uint8_t block[BLOCK_SIZE_MAX];
     for (size_t r = 0; r < KERN_LANES; r++) {
@@ -274,11 +277,11 @@ static void strip_codes(struct code_strip strip, const uint8_t *packed, size_t n
             codes_of[type](&codes, block);
             for (size_t i = 0; i < t->block_values; i++) {
                 const size_t k = b * t->block_values + i;
-                strip.codes[(k / 4 * KERN_LANES + r) * 4 + k % 4] = codes.codes[i];
+                strip.codes[kern_code_at(strip.order, k, r)] = (uint8_t)(codes.codes[i] - zero);
             }
             for (size_t g = 0; g < n_subs; g++) {
                 strip.scale[(b * n_subs + g) * KERN_LANES + r] = codes.scale[g];
-                if (kern_codings[type].has_min) {
+                if (coding->has_min) {
                     strip.min[(b * n_subs + g) * KERN_LANES + r] = codes.min[g];
                 }
             }

@@ -188,6 +188,7 @@ static void rows_f32(struct acc acc, const uint8_t *packed, size_t strip_size, s
 
 // ------------------------------------------------------------------------------------ int8
 
+#if !defined(__ARM_NEON) // which has kern_neon_q8.c
 // What comes off a row's products where codes are multiplied with their zero.
 SIMD_INLINE vi zero_part(int32_t minus, int zero_shift, const bool has_zero)
 {
@@ -353,6 +354,7 @@ static void dot_q8(struct acc acc, struct code_strip strip, struct panel panel,
         dot_q8_kind(acc, strip, panel, n, shift, 32, false, 8);
     }
 }
+#endif
 
 // ------------------------------------------------------------------------------------ packing
 
@@ -369,6 +371,14 @@ static uint32_t largest_bits(const float *x)
         largest = lanes[i] > largest ? lanes[i] : largest;
     }
     return largest;
+}
+
+SIMD_INLINE void put_codes(int8_t *to, const int8_t *codes, size_t r, size_t n_rows,
+                           const size_t unit)
+{
+    for (size_t i = 0; i < KERN_BLOCK; i += unit) {
+        memcpy(to + i * n_rows + unit * r, codes + i, unit);
+    }
 }
 
 static void pack_block(struct panel p, size_t r, size_t block, const float *x)
@@ -394,11 +404,12 @@ static void pack_block(struct panel p, size_t r, size_t block, const float *x)
         bytes[i] = (int8_t)codes[i];
     }
     int8_t *to = p.codes + block * KERN_BLOCK * p.n_rows;
-    if (p.by_rows) {
-        memcpy(to + r * KERN_BLOCK, bytes, KERN_BLOCK);
-    }
-    for (size_t i = 0; i < KERN_BLOCK && !p.by_rows; i += 4) {
-        memcpy(to + i * p.n_rows + 4 * r, bytes + i, 4);
+    if (p.order.panel_unit == KERN_BLOCK) {
+        put_codes(to, bytes, r, p.n_rows, KERN_BLOCK);
+    } else if (p.order.panel_unit == 8) {
+        put_codes(to, bytes, r, p.n_rows, 8);
+    } else {
+        put_codes(to, bytes, r, p.n_rows, 4);
     }
     const float d = is_finite ? (is_zero ? 0.0f : scale) : NAN;
     p.scale[block * p.n_rows + r] = d;
@@ -421,11 +432,15 @@ static void pack(struct panel panel, const float *x, size_t x_stride, size_t n)
 
 void KERN_INIT_DOT(struct kern *k)
 {
-    k->panel_rows = SIMD_ROWS_Q8;
     k->dot_f32 = dot_f32;
     k->rows_f32[DTYPE_F32] = rows_f32;
     k->rows_f32[DTYPE_F16] = rows_f32;
     k->rows_f32[DTYPE_BF16] = rows_f32;
-    k->dot_q8 = dot_q8;
     k->pack = pack;
+#if defined(__ARM_NEON)
+    KERN_INIT_Q8(k);
+#else
+    k->panel_rows = SIMD_ROWS_Q8;
+    k->dot_q8 = dot_q8;
+#endif
 }

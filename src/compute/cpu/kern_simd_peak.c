@@ -9,6 +9,7 @@ enum {
     RUN = 32, // of codes of 4 bits, which are the fastest
 };
 
+#if !defined(__ARM_NEON) // which has kern_neon_q8.c
 static uint64_t peak_q8(uint8_t *sink, size_t n_rounds)
 {
     _Alignas(64) uint8_t w[2 * 4 * KERN_LANES];
@@ -44,6 +45,7 @@ static uint64_t peak_q8(uint8_t *sink, size_t n_rounds)
     vi_store(sink, sums[0]);
     return (uint64_t)n_rounds * PEAK_SUMS * SIMD_LANES * RUN;
 }
+#endif
 
 static uint64_t peak_f32(uint8_t *sink, size_t n_rounds)
 {
@@ -86,7 +88,9 @@ static void peak_read(uint8_t *sink, const uint8_t *data, size_t size)
 
 void KERN_INIT_PEAK(struct kern *k)
 {
+#if !defined(__ARM_NEON)
     k->peak_q8 = peak_q8;
+#endif
     k->peak_f32 = peak_f32;
     k->peak_read = peak_read;
 }

@@ -40,11 +40,6 @@ SIMD_INLINE vi low_nibbles(vi a)
     return vi_and(a, vi_set1(0x0f0f0f0fu));
 }
 
-SIMD_INLINE vi high_nibbles(vi a)
-{
-    return low_nibbles(vi_shr(a, 4));
-}
-
 SIMD_INLINE vi byte_of(vi a, size_t i)
 {
     return vi_and(vi_shr(a, (int)(8 * i)), vi_set1(0xff));
@@ -65,7 +60,7 @@ SIMD_INLINE void nibbles_16(struct group *out, const struct spot *s, size_t firs
     for (size_t i = 0; i < 4; i++) {
         const vi q = word_at(s, first + i);
         out->codes[i] = low_nibbles(q);
-        out->codes[i + 4] = high_nibbles(q);
+        out->codes[i + 4] = vi_high_nibbles(q);
     }
 }
 
@@ -75,7 +70,7 @@ SIMD_INLINE void nibbles_32(struct group *out, const struct spot *s, size_t firs
 #pragma GCC unroll 8
     for (size_t i = 0; i < 8; i++) {
         const vi q = word_at(s, first + i);
-        out->codes[i] = are_high ? high_nibbles(q) : low_nibbles(q);
+        out->codes[i] = are_high ? vi_high_nibbles(q) : low_nibbles(q);
     }
 }
 
@@ -185,7 +180,7 @@ SIMD_INLINE void scale_and_min_k4(struct group *out, const struct spot *s, size_
     } else {
         const vi low = word_at(s, 3);
         scales = vi_or(low_nibbles(low), vi_and(vi_shr(word_at(s, 1), 2), top));
-        mins = vi_or(high_nibbles(low), vi_and(vi_shr(word_at(s, 2), 2), top));
+        mins = vi_or(vi_high_nibbles(low), vi_and(vi_shr(word_at(s, 2), 2), top));
     }
     out->scale[0] = vf_mul(vf_from_f16(factors), vf_from_vi(byte_of(scales, g % 4)));
     out->min[0] = minus_product(vf_from_f16(vi_shr(factors, 16)), byte_of(mins, g % 4));
@@ -204,14 +199,14 @@ SIMD_INLINE void group_q5_k(struct group *out, const struct spot *s, size_t g)
 #pragma GCC unroll 8
     for (size_t i = 0; i < 8; i++) {
         const vi high = vi_and(vi_shr(word_at(s, 4 + i), (int)g), vi_set1(0x01010101u));
-        out->codes[i] = vi_or(out->codes[i], vi_shl(high, 4));
+        out->codes[i] = vi_join_nibbles(out->codes[i], high);
     }
 }
 
 SIMD_INLINE vf scale_q6_k(const struct spot *s, size_t k)
 {
-    const vi byte = byte_of(word_at(s, 48 + k / 4), k % 4);
-    const vi value = vi_sub(vi_xor(byte, vi_set1(128)), vi_set1(128)); // its sign
+    const vi word = word_at(s, 48 + k / 4);
+    const vi value = vi_sar(vi_shl(word, (int)(24 - 8 * (k % 4))), 24); // with its sign
     return vf_mul(loose_half(s), vf_from_vi(value));
 }
 
@@ -223,7 +218,7 @@ SIMD_INLINE void group_q6_k(struct group *out, const struct spot *s, size_t g)
 #pragma GCC unroll 8
     for (size_t i = 0; i < 8; i++) {
         const vi high = vi_shr(word_at(s, 32 + 8 * (g / 4) + i), (int)(2 * (g % 4)));
-        out->codes[i] = vi_or(out->codes[i], vi_shl(vi_and(high, vi_set1(0x03030303u)), 4));
+        out->codes[i] = vi_join_nibbles(out->codes[i], vi_and(high, vi_set1(0x03030303u)));
     }
 }
 
@@ -291,7 +286,7 @@ SIMD_INLINE void group_nvfp4(struct group *out, const struct spot *s, size_t g)
         for (size_t i = 0; i < 2; i++) { // two words make 16 columns
             const vi q = word_at(s, 1 + 4 * g + 2 * h + i);
             out->codes[4 * h + i] = low_nibbles(q);
-            out->codes[4 * h + 2 + i] = high_nibbles(q);
+            out->codes[4 * h + 2 + i] = vi_high_nibbles(q);
         }
     }
     look_up(out, fp4_codes);
@@ -335,19 +330,23 @@ SIMD_INLINE void prefetch_group(const uint8_t *block, const struct layout *layou
     }
 }
 
+// Of the rows from `part` on; at counts groups of a row.
 SIMD_INLINE void store_group(struct code_strip strip, const struct group *group, size_t at,
-                             const struct kern_coding coding)
+                             size_t part, const struct kern_coding coding)
 {
     const size_t n_subs = KERN_BLOCK / coding.sub_block;
-#pragma GCC unroll 8
-    for (size_t i = 0; i < 8; i++) {
-        vi_store(strip.codes + (8 * at + i) * 4 * KERN_LANES, group->codes[i]);
+    const uint8_t zero = coding.has_min ? 0 : (uint8_t)(1u << coding.zero_shift);
+    uint8_t *codes = strip.codes + at * KERN_BLOCK * KERN_LANES;
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++, codes += 8 * KERN_LANES) {
+        vi_store_codes(codes, part, group->codes[2 * i], group->codes[2 * i + 1], zero);
     }
 #pragma GCC unroll 2
     for (size_t h = 0; h < n_subs; h++) {
-        vf_store(strip.scale + (n_subs * at + h) * KERN_LANES, group->scale[h]);
+        const size_t lane = (n_subs * at + h) * KERN_LANES + part;
+        vf_store(strip.scale + lane, group->scale[h]);
         if (coding.has_min) {
-            vf_store(strip.min + (n_subs * at + h) * KERN_LANES, group->min[h]);
+            vf_store(strip.min + lane, group->min[h]);
         }
     }
 }
@@ -359,9 +358,6 @@ SIMD_INLINE void strip_of(struct code_strip strip, const uint8_t *packed, size_t
     for (size_t b = 0; b < n / layout.values; b++) {
         for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
             const struct spot s = spot_at(packed, part, &layout);
-            const struct code_strip to = {.codes = strip.codes + 4 * part,
-                                          .scale = strip.scale + part,
-                                          .min = strip.min + part};
 #pragma GCC unroll 8
             for (size_t g = 0; g < n_groups; g++) {
                 struct group group;
@@ -369,7 +365,7 @@ SIMD_INLINE void strip_of(struct code_strip strip, const uint8_t *packed, size_t
                     prefetch_group(packed, &layout, g);
                 }
                 unpack(&group, &s, g);
-                store_group(to, &group, b * n_groups + g, layout.coding);
+                store_group(strip, &group, b * n_groups + g, part, layout.coding);
             }
         }
         packed += layout.size * KERN_LANES;
@@ -589,16 +585,18 @@ static void rows_q8(struct acc acc, const uint8_t *packed, const struct panel *x
 
 // A quantized strip as values: scale * (code - zero) + min, each step rounded, as dtypes[].unpack
 // does.
-SIMD_INLINE void expand(float *strip, struct code_strip codes, size_t n, vi zero,
+SIMD_INLINE void expand(float *strip, struct code_strip codes, size_t n, uint8_t zero,
                         const size_t sub_block, const bool has_min)
 {
-    for (size_t k = 0; k < n; k += 4) {
+    for (size_t k = 0; k < n; k += 8) {
         const size_t at = k / sub_block * KERN_LANES;
         for (size_t part = 0; part < KERN_LANES; part += SIMD_LANES) {
-            const vi four = vi_load(codes.codes + k * KERN_LANES + 4 * part);
             const vf scale = vf_load(codes.scale + at + part);
-            for (size_t i = 0; i < 4; i++) {
-                vf w = vf_mul(scale, vf_from_vi(vi_sub(byte_of(four, i), zero)));
+            vi words[2];
+            vi_stored_codes(words, codes.codes + k * KERN_LANES, part, zero);
+            for (size_t i = 0; i < 8; i++) {
+                const vi value = vi_sub(byte_of(words[i / 4], i % 4), vi_set1(zero));
+                vf w = vf_mul(scale, vf_from_vi(value));
                 if (has_min) {
                     w = vf_add(w, vf_load(codes.min + at + part));
                 }
@@ -616,8 +614,7 @@ static void strip_values(float *strip, const uint8_t *packed, size_t n, enum dty
     _Alignas(64) float min[PIECE / 16 * KERN_LANES];
     const struct code_strip piece = {.codes = codes, .scale = scale, .min = min};
     const struct kern_coding *coding = &kern_codings[type];
-    const vi zero =
-        vi_set1(coding->zero_shift == KERN_NO_ZERO ? 0 : (uint32_t)1 << coding->zero_shift);
+    const uint8_t zero = coding->has_min ? 0 : (uint8_t)(1u << coding->zero_shift);
     for (size_t k = 0; k < n; k += PIECE) {
         const size_t n_here = n - k < PIECE ? n - k : PIECE;
         const size_t block = k / dtypes[type].block_values;

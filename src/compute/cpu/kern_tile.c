@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Int8 products of many rows on a matrix unit (tile.h): a strip's codes stand in memory as the
-// unit's B, a panel that is by_rows as its A. One product covers a sub-block, since each has its
-// own scale; what follows it, scales and sums in float, is done in the vectors of simd.h in the
-// order that docs/kernels.md defines. Everything else of such a level is another level's.
+// unit's B, a panel that keeps 32 columns of a row together as its A. One product covers a
+// sub-block, since each has its own scale; what follows it, scales and sums in float, is done in
+// the vectors of simd.h in the order that docs/kernels.md defines. Everything else of such a level
+// is another level's.
 #include "compute/cpu/simd.h"
 
 #include "compute/cpu/tile.h"
@@ -142,7 +143,7 @@ void KERN_INIT_TILE(struct kern *k)
 {
     k->name = KERN_NAME;
     k->panel_rows = TILE_ROWS;
-    k->panels_by_rows = true;
+    k->order = (struct kern_order){.strip_unit = 4, .panel_unit = KERN_BLOCK};
     k->dot_q8 = dot_q8;
     k->peak_q8 = peak_q8;
 }

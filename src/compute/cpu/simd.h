@@ -31,6 +31,7 @@ enum { SIMD_PARTS = KERN_LANES / SIMD_LANES };
 #if defined(KERN_INIT)
 void KERN_INIT(struct kern *k);
 void KERN_INIT_DOT(struct kern *k);
+void KERN_INIT_Q8(struct kern *k); // of kern_neon_q8.c, where it is
 void KERN_INIT_STRIP(struct kern *k);
 void KERN_INIT_PEAK(struct kern *k);
 void KERN_INIT_ATTEND(struct kern *k);

@@ -130,6 +130,21 @@ static inline vi vi_shr(vi a, int n)
     return _mm256_srli_epi32(a, n);
 }
 
+static inline vi vi_sar(vi a, int n)
+{
+    return _mm256_srai_epi32(a, n);
+}
+
+static inline vi vi_high_nibbles(vi a)
+{
+    return vi_and(vi_shr(a, 4), vi_set1(0x0f0f0f0fu));
+}
+
+static inline vi vi_join_nibbles(vi low, vi high)
+{
+    return vi_or(low, vi_shl(high, 4));
+}
+
 static inline vi vi_max_u32(vi a, vi b)
 {
     return _mm256_max_epu32(a, b);
@@ -319,6 +334,22 @@ static inline vi vi_dot_end(vi sum, vi part, uint8_t run)
 static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, uint8_t run)
 {
     return vi_codes_of(vi_load(p), vi_load(p + 4 * KERN_LANES), zero, run);
+}
+
+// Eight columns of the rows from `part` on to those of a strip.
+static inline void vi_store_codes(uint8_t *p, size_t part, vi first, vi second, uint8_t zero)
+{
+    (void)zero;
+    vi_store(p + 4 * part, first);
+    vi_store(p + 4 * part + 4 * KERN_LANES, second);
+}
+
+// And back.
+static inline void vi_stored_codes(vi codes[2], const uint8_t *p, size_t part, uint8_t zero)
+{
+    (void)zero;
+    codes[0] = vi_load(p + 4 * part);
+    codes[1] = vi_load(p + 4 * part + 4 * KERN_LANES);
 }
 
 // The same for four columns whose codes are at hand.

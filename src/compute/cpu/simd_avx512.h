@@ -134,6 +134,21 @@ static inline vi vi_shr(vi a, int n) // zeros come in
     return _mm512_srli_epi32(a, (unsigned)n);
 }
 
+static inline vi vi_sar(vi a, int n) // copies of the sign come in
+{
+    return _mm512_srai_epi32(a, (unsigned)n);
+}
+
+static inline vi vi_high_nibbles(vi a) // the upper half of each byte
+{
+    return vi_and(vi_shr(a, 4), vi_set1(0x0f0f0f0fu));
+}
+
+static inline vi vi_join_nibbles(vi low, vi high) // bytes of two halves; those of low have no other
+{
+    return vi_or(low, vi_shl(high, 4));
+}
+
 static inline vi vi_max_u32(vi a, vi b)
 {
     return _mm512_max_epu32(a, b);
@@ -330,6 +345,22 @@ static inline vi vi_dot_end(vi sum, vi part, uint8_t run)
 }
 
 #endif
+
+// Eight columns of the rows from `part` on to those of a strip.
+static inline void vi_store_codes(uint8_t *p, size_t part, vi first, vi second, uint8_t zero)
+{
+    (void)zero;
+    vi_store(p + 4 * part, first);
+    vi_store(p + 4 * part + 4 * KERN_LANES, second);
+}
+
+// And back.
+static inline void vi_stored_codes(vi codes[2], const uint8_t *p, size_t part, uint8_t zero)
+{
+    (void)zero;
+    codes[0] = vi_load(p + 4 * part);
+    codes[1] = vi_load(p + 4 * part + 4 * KERN_LANES);
+}
 
 static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, uint8_t run)
 {

@@ -121,12 +121,28 @@ static inline vi vi_xor(vi a, vi b)
 
 static inline vi vi_shl(vi a, int n)
 {
-    return vshlq_u32(a, vdupq_n_s32(n));
+    return a << (uint32_t)n; // of constants an instruction of its own
 }
 
 static inline vi vi_shr(vi a, int n)
 {
-    return vshlq_u32(a, vdupq_n_s32(-n));
+    return a >> (uint32_t)n;
+}
+
+static inline vi vi_sar(vi a, int n)
+{
+    return vreinterpretq_u32_s32(vreinterpretq_s32_u32(a) >> n);
+}
+
+static inline vi vi_high_nibbles(vi a)
+{
+    return vreinterpretq_u32_u8(vshrq_n_u8(vreinterpretq_u8_u32(a), 4));
+}
+
+static inline vi vi_join_nibbles(vi low, vi high)
+{
+    return vreinterpretq_u32_u8(
+        vsliq_n_u8(vreinterpretq_u8_u32(low), vreinterpretq_u8_u32(high), 4));
 }
 
 static inline vi vi_max_u32(vi a, vi b)
@@ -240,56 +256,50 @@ struct vi_codes {
     vi second;
 };
 
-#if defined(__ARM_FEATURE_MATMUL_INT8)
+// Codes are multiplied as signed bytes: those below 64 as they are, so that zero times the sum of x
+// has to come off, wide ones with their zero, 128, taken off.
 static inline bool vi_has_zero(uint8_t run)
 {
-    (void)run;
-    return true;
+    return run != SIMD_WIDE;
 }
 
 static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, uint8_t run)
 {
     (void)zero;
-    (void)run;
-    return (struct vi_codes){.first = first, .second = second};
-}
-#else
-// Codes are multiplied as signed numbers, with the zero taken off.
-static inline bool vi_has_zero(uint8_t run)
-{
-    (void)run;
-    return false;
+    const vi top = vi_set1(run == SIMD_WIDE ? 0x80808080u : 0);
+    return (struct vi_codes){.first = vi_xor(first, top), .second = vi_xor(second, top)};
 }
 
-static inline struct vi_codes vi_codes_of(vi first, vi second, uint8_t zero, uint8_t run)
+// Eight columns of the rows from `part` on to those of a strip, as kern_neon_q8.c wants them.
+static inline void vi_store_codes(uint8_t *p, size_t part, vi first, vi second, uint8_t zero)
 {
-    (void)run;
     const uint8x16_t z = vdupq_n_u8(zero);
-    return (struct vi_codes){
-        .first = vreinterpretq_u32_u8(vsubq_u8(vreinterpretq_u8_u32(first), z)),
-        .second = vreinterpretq_u32_u8(vsubq_u8(vreinterpretq_u8_u32(second), z))};
-}
-#endif
-
-static inline struct vi_codes vi_load_codes(const uint8_t *p, uint8_t zero, uint8_t run)
-{
-    return vi_codes_of(vi_load(p), vi_load(p + 4 * KERN_LANES), zero, run);
-}
-
-static inline int32x4_t vi_dot_words(int32x4_t sum, vi w, vi x)
-{
-    const int8x16_t b = vreinterpretq_s8_u32(x);
+    const vi a = vreinterpretq_u32_u8(vsubq_u8(vreinterpretq_u8_u32(first), z));
+    const vi b = vreinterpretq_u32_u8(vsubq_u8(vreinterpretq_u8_u32(second), z));
 #if defined(__ARM_FEATURE_MATMUL_INT8)
-    return vusdotq_s32(sum, vreinterpretq_u8_u32(w), b);
-#elif defined(__ARM_FEATURE_DOTPROD)
-    return vdotq_s32(sum, vreinterpretq_s8_u32(w), b);
+    vi_store(p + 8 * part, vzip1q_u32(a, b));
+    vi_store(p + 8 * part + 16, vzip2q_u32(a, b));
 #else
-    // Two products of 128 * 127 fit 16 bits.
-    const int8x16_t a = vreinterpretq_s8_u32(w);
-    const int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b));
-    const int16x8_t high = vmull_high_s8(a, b);
-    return vpadalq_s16(sum, vpaddq_s16(low, high));
+    vi_store(p + 4 * part, a);
+    vi_store(p + 4 * part + 4 * KERN_LANES, b);
 #endif
+}
+
+// And back.
+static inline void vi_stored_codes(vi codes[2], const uint8_t *p, size_t part, uint8_t zero)
+{
+    const uint8x16_t z = vdupq_n_u8(zero);
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+    const vi a = vi_load(p + 8 * part);
+    const vi b = vi_load(p + 8 * part + 16);
+    const vi first = vuzp1q_u32(a, b);
+    const vi second = vuzp2q_u32(a, b);
+#else
+    const vi first = vi_load(p + 4 * part);
+    const vi second = vi_load(p + 4 * part + 4 * KERN_LANES);
+#endif
+    codes[0] = vreinterpretq_u32_u8(vaddq_u8(vreinterpretq_u8_u32(first), z));
+    codes[1] = vreinterpretq_u32_u8(vaddq_u8(vreinterpretq_u8_u32(second), z));
 }
 
 // What the products of a sub-block begin with.
@@ -299,34 +309,52 @@ static inline vi vi_dot_begin(vi sum, uint8_t run)
     return sum;
 }
 
-static inline vi vi_dot(vi sum, struct vi_codes w, const int8_t *x, const int8_t *x_second,
-                        uint8_t run)
-{
-    (void)run;
-    int32x4_t s = vreinterpretq_s32_u32(sum);
-    s = vi_dot_words(s, w.first, vdupq_n_u32(vi_word_at(x)));
-    s = vi_dot_words(s, w.second, vdupq_n_u32(vi_word_at(x_second)));
-    return vreinterpretq_u32_s32(s);
-}
-
-// The same for sixteen columns and one row, whose bytes follow each other.
-static inline vi vi_dot_16(vi sum, const struct vi_codes w[2], const int8_t *x, uint8_t run)
-{
-    (void)run;
-    const uint32x4_t four = vreinterpretq_u32_s8(vld1q_s8(x));
-    int32x4_t s = vreinterpretq_s32_u32(sum);
-    s = vi_dot_words(s, w[0].first, vdupq_laneq_u32(four, 0));
-    s = vi_dot_words(s, w[0].second, vdupq_laneq_u32(four, 1));
-    s = vi_dot_words(s, w[1].first, vdupq_laneq_u32(four, 2));
-    s = vi_dot_words(s, w[1].second, vdupq_laneq_u32(four, 3));
-    return vreinterpretq_u32_s32(s);
-}
-
 static inline vi vi_dot_end(vi sum, vi part, uint8_t run)
 {
     (void)sum;
     (void)run;
     return part;
 }
+
+// The products with sixteen columns of one row, whose bytes follow each other.
+#if defined(__ARM_FEATURE_DOTPROD)
+static inline vi vi_dot_16(vi part, const struct vi_codes w[2], const int8_t *x, uint8_t run)
+{
+    (void)run;
+    const int8x16_t four = vld1q_s8(x);
+    int32x4_t s = vreinterpretq_s32_u32(part);
+    s = vdotq_laneq_s32(s, vreinterpretq_s8_u32(w[0].first), four, 0);
+    s = vdotq_laneq_s32(s, vreinterpretq_s8_u32(w[0].second), four, 1);
+    s = vdotq_laneq_s32(s, vreinterpretq_s8_u32(w[1].first), four, 2);
+    s = vdotq_laneq_s32(s, vreinterpretq_s8_u32(w[1].second), four, 3);
+    return vreinterpretq_u32_s32(s);
+}
+#else
+// Two products of 128 * 127 fit 16 bits, of 63 * 127 four.
+static inline int32x4_t vi_dot_8(int32x4_t sum, struct vi_codes w, vi x_first, vi x_second,
+                                 uint8_t run)
+{
+    const int8x16_t a = vreinterpretq_s8_u32(w.first);
+    const int8x16_t b = vreinterpretq_s8_u32(w.second);
+    const int8x16_t c = vreinterpretq_s8_u32(x_first);
+    const int8x16_t d = vreinterpretq_s8_u32(x_second);
+    const int16x8_t low =
+        vmlal_s8(vmull_s8(vget_low_s8(a), vget_low_s8(c)), vget_low_s8(b), vget_low_s8(d));
+    const int16x8_t high = vmlal_high_s8(vmull_high_s8(a, c), b, d);
+    if (run == SIMD_WIDE) {
+        return vaddq_s32(sum, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)));
+    }
+    return vpadalq_s16(sum, vpaddq_s16(low, high));
+}
+
+static inline vi vi_dot_16(vi part, const struct vi_codes w[2], const int8_t *x, uint8_t run)
+{
+    const vi four = vreinterpretq_u32_s8(vld1q_s8(x));
+    int32x4_t s = vreinterpretq_s32_u32(part);
+    s = vi_dot_8(s, w[0], vdupq_laneq_u32(four, 0), vdupq_laneq_u32(four, 1), run);
+    s = vi_dot_8(s, w[1], vdupq_laneq_u32(four, 2), vdupq_laneq_u32(four, 3), run);
+    return vreinterpretq_u32_s32(s);
+}
+#endif
 
 #endif
