@@ -137,7 +137,7 @@ SIMD_INLINE void sums_load(struct score_sums *sums, const float *scores, bool is
                            const size_t n_keys)
 {
 #pragma GCC unroll 16
-    for (size_t j = 0; j < n_keys; j++) {
+    for (size_t j = 0; j < TILE && j < n_keys; j++) {
 #pragma GCC unroll 4
         for (size_t p = 0; p < SIMD_PARTS; p++) {
             const float *at = scores + j * KERN_LANES + p * SIMD_LANES;
@@ -149,7 +149,7 @@ SIMD_INLINE void sums_load(struct score_sums *sums, const float *scores, bool is
 SIMD_INLINE void sums_store(const struct score_sums *sums, float *scores, const size_t n_keys)
 {
 #pragma GCC unroll 16
-    for (size_t j = 0; j < n_keys; j++) {
+    for (size_t j = 0; j < TILE && j < n_keys; j++) {
 #pragma GCC unroll 4
         for (size_t p = 0; p < SIMD_PARTS; p++) {
             vf_store(scores + j * KERN_LANES + p * SIMD_LANES, sums->s[j][p]);
@@ -167,7 +167,7 @@ SIMD_INLINE void sums_add(struct score_sums *sums, const float *queries, const f
         q[p] = vf_load(queries + k * KERN_LANES + p * SIMD_LANES);
     }
 #pragma GCC unroll 16
-    for (size_t j = 0; j < n_keys; j++) {
+    for (size_t j = 0; j < TILE && j < n_keys; j++) {
         const vf key = vf_set1(fourth[j / 4][j % 4 * stride + k]);
 #pragma GCC unroll 4
         for (size_t p = 0; p < SIMD_PARTS; p++) {
@@ -181,7 +181,6 @@ SIMD_INLINE void scores_f32(float *scores, const float *queries, const float *ke
 {
     const float *fourth[(TILE + 3) / 4];
     struct score_sums sums;
-#pragma GCC unroll 4
     for (size_t i = 0; i < (n_keys + 3) / 4; i++) {
         fourth[i] = keys + 4 * i * stride;
     }
@@ -205,7 +204,7 @@ SIMD_INLINE void scores_stored(float *scores, const float *queries, const uint8_
         float numbers[TILE * KERN_LANES];
         const float *fourth[(TILE + 3) / 4];
 #pragma GCC unroll 16
-        for (size_t j = 0; j < n_keys; j++) {
+        for (size_t j = 0; j < TILE && j < n_keys; j++) {
 #pragma GCC unroll 4
             for (size_t p = 0; p < KERN_LANES; p += SIMD_LANES) {
                 vf_store(numbers + j * KERN_LANES + p,
@@ -312,7 +311,7 @@ SIMD_INLINE void values_of(struct acc sums, const float *factors, const float *w
 {
     vf s[TILE][SIMD_PARTS];
 #pragma GCC unroll 16
-    for (size_t r = 0; r < n_rows; r++) {
+    for (size_t r = 0; r < TILE && r < n_rows; r++) {
 #pragma GCC unroll 4
         for (size_t p = 0; p < SIMD_PARTS; p++) {
             const float *at = sums.data + r * sums.stride + first + p * SIMD_LANES;
@@ -326,7 +325,7 @@ SIMD_INLINE void values_of(struct acc sums, const float *factors, const float *w
             v[p] = numbers_at(values.data + j * values.stride, first + p * SIMD_LANES, type);
         }
 #pragma GCC unroll 16
-        for (size_t r = 0; r < n_rows; r++) {
+        for (size_t r = 0; r < TILE && r < n_rows; r++) {
             const vf w = vf_set1(weights[j * KERN_LANES + r]);
 #pragma GCC unroll 4
             for (size_t p = 0; p < SIMD_PARTS; p++) {
@@ -335,7 +334,7 @@ SIMD_INLINE void values_of(struct acc sums, const float *factors, const float *w
         }
     }
 #pragma GCC unroll 16
-    for (size_t r = 0; r < n_rows; r++) {
+    for (size_t r = 0; r < TILE && r < n_rows; r++) {
 #pragma GCC unroll 4
         for (size_t p = 0; p < SIMD_PARTS; p++) {
             vf_store(sums.data + r * sums.stride + first + p * SIMD_LANES, s[r][p]);
@@ -411,7 +410,7 @@ struct few {
 SIMD_INLINE void few_add(struct few *f, vf key, size_t k, const size_t n_rows)
 {
 #pragma GCC unroll 8
-    for (size_t r = 0; r < n_rows; r++) {
+    for (size_t r = 0; r < KERN_FEW_MAX && r < n_rows; r++) {
         f->sums[r] = vf_fma(key, vf_set1(f->queries[r * f->stride + k]), f->sums[r]);
     }
 }
@@ -547,16 +546,18 @@ static void few_scores(struct acc scores, struct strip_source keys, struct f32_r
     }
 }
 
+enum { VECTORS_MAX = 8 }; // of columns, taken together
+
 // n_vectors vectors of columns of n_rows rows, from column i on.
 SIMD_INLINE void few_values_of(struct acc sums, const float *factors, struct f32_rows weights,
                                struct strip_source values, size_t n_keys, size_t i,
                                const enum dtype type, const size_t n_rows, const size_t n_vectors)
 {
-    vf s[KERN_FEW_MAX][8];
+    vf s[KERN_FEW_MAX][VECTORS_MAX];
 #pragma GCC unroll 8
-    for (size_t r = 0; r < n_rows; r++) {
+    for (size_t r = 0; r < KERN_FEW_MAX && r < n_rows; r++) {
 #pragma GCC unroll 8
-        for (size_t c = 0; c < n_vectors; c++) {
+        for (size_t c = 0; c < VECTORS_MAX && c < n_vectors; c++) {
             const float *at = sums.data + r * sums.stride + i + c * SIMD_LANES;
             s[r][c] = vf_mul(vf_load(at), vf_set1(factors[r]));
         }
@@ -564,23 +565,23 @@ SIMD_INLINE void few_values_of(struct acc sums, const float *factors, struct f32
     for (size_t j = 0; j < n_keys; j++) {
         const uint8_t *row = values.data + j * values.stride;
 #pragma GCC unroll 8
-        for (size_t c = 0; c < n_vectors; c++) {
+        for (size_t c = 0; c < VECTORS_MAX && c < n_vectors; c++) {
             const size_t column = i + c * SIMD_LANES;
             const vf value = numbers_at(row, column, type);
             if (c * SIMD_LANES % KERN_BLOCK == 0) { // of the next block, which follows
                 __builtin_prefetch(row + n_keys * values.stride + column_at(column, type), 0, 2);
             }
 #pragma GCC unroll 8
-            for (size_t r = 0; r < n_rows; r++) {
+            for (size_t r = 0; r < KERN_FEW_MAX && r < n_rows; r++) {
                 const vf weight = vf_set1(weights.data[r * weights.stride + j]);
                 s[r][c] = vf_fma(value, weight, s[r][c]);
             }
         }
     }
 #pragma GCC unroll 8
-    for (size_t r = 0; r < n_rows; r++) {
+    for (size_t r = 0; r < KERN_FEW_MAX && r < n_rows; r++) {
 #pragma GCC unroll 8
-        for (size_t c = 0; c < n_vectors; c++) {
+        for (size_t c = 0; c < VECTORS_MAX && c < n_vectors; c++) {
             vf_store(sums.data + r * sums.stride + i + c * SIMD_LANES, s[r][c]);
         }
     }
@@ -611,7 +612,7 @@ SIMD_INLINE void few_values_rows(struct acc sums, const float *factors, struct f
                                  struct strip_source values, size_t n_keys, size_t n,
                                  const enum dtype type, const size_t n_rows)
 {
-    const size_t n_vectors = FEW_SUMS / n_rows < 8 ? FEW_SUMS / n_rows : 8;
+    const size_t n_vectors = FEW_SUMS / n_rows < VECTORS_MAX ? FEW_SUMS / n_rows : VECTORS_MAX;
     size_t i = 0;
     for (; i + n_vectors * SIMD_LANES <= n; i += n_vectors * SIMD_LANES) {
         few_values_of(sums, factors, weights, values, n_keys, i, type, n_rows, n_vectors);

@@ -93,15 +93,15 @@ SIMD_INLINE void beside_add(struct beside *b, const enum dtype type, const size_
                             const size_t n_strips, const size_t n_rows)
 {
 #pragma GCC unroll 4
-    for (size_t s = 0; s < n_strips; s++) {
+    for (size_t s = 0; s < KERN_F32_STRIPS && s < n_strips; s++) {
         const uint8_t *at = b->packed + s * b->strip_size;
         const vi word = vi_load(at);
         __builtin_prefetch(at + FETCHED_AHEAD);
 #pragma GCC unroll 2
-        for (size_t i = 0; i < n_columns; i++) {
+        for (size_t i = 0; i < 2 && i < n_columns; i++) {
             const vf number = number_of(word, i, type);
 #pragma GCC unroll 4
-            for (size_t r = 0; r < n_rows; r++) {
+            for (size_t r = 0; r < SHARED_ROWS && r < n_rows; r++) {
                 const vf x = vf_set1(b->x[r * b->x_stride + i]);
                 b->sums[s][r] = vf_fma(number, x, b->sums[s][r]);
             }

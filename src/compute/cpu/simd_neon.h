@@ -8,7 +8,6 @@
 enum {
     SIMD_LANES = 4,
     SIMD_ROWS_F32 = 8,
-    SIMD_KEEPS_CODES = false, // too few registers for those of a sub-block
 };
 #define SIMD_ROWS_Q8 8 // rows of x in a panel of int8; known to the preprocessor
 
