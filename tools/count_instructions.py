@@ -20,10 +20,10 @@ import tempfile
 LANES = 16
 # What is counted: heading, file, a call, and the multiply-adds of one block.
 MANY = [
-    ("Q4_0", "kern_simd_dot.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 32, false, 32)", 32),
-    ("Q8_0", "kern_simd_dot.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 32, false, SIMD_WIDE)", 32),
-    ("Q4_K", "kern_simd_dot.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 32, true, 32)", 32),
-    ("Q6_K", "kern_simd_dot.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 16, false, 8)", 16),
+    ("Q4_0", "kern_x86_q8.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 32, false, 32)", 32),
+    ("Q8_0", "kern_x86_q8.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 32, false, SIMD_WIDE)", 32),
+    ("Q4_K", "kern_x86_q8.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 32, true, 32)", 32),
+    ("Q6_K", "kern_x86_q8.c", "dot_q8_part(acc, strip, panel, n, shift, SIMD_ROWS_Q8, 16, false, 8)", 16),
 ]
 NEON = [
     ("Q4_0", "kern_neon_q8.c", "dot_rows(acc, strip, panel, n, SIMD_ROWS_Q8, 32, false)", 32),
@@ -172,7 +172,7 @@ def levels_of(build):
     """name -> (compiler and its flags, objdump), for each level in a build folder."""
     levels = {}
     for entry in json.loads((build / "compile_commands.json").read_text()):
-        level = re.search(r"libkern_(\w+)\.a\.p/.*kern_(simd_dot|tile)\.c", entry["output"])
+        level = re.search(r"libkern_(\w+)\.a\.p/.*kern_(simd_strip|tile)\.c", entry["output"])
         if not level or level[1].endswith("twin"):
             continue
         words = shlex.split(entry["command"])

@@ -4,17 +4,15 @@
 #include "compute/cpu/cpu.h"
 
 #if defined(HAS_AVXVNNI_TWIN)
-void kern_init_dot_vnnitwin(struct kern *k); // named by the build
+void kern_init_q8_vnnitwin(struct kern *k); // named by the build
 void kern_init_strip_vnnitwin(struct kern *k);
-void kern_init_peak_vnnitwin(struct kern *k);
 
 static void init_vnnitwin(struct kern *k)
 {
     kern_init_avx2(k);
     k->name = "vnnitwin";
-    kern_init_dot_vnnitwin(k);
+    kern_init_q8_vnnitwin(k);
     kern_init_strip_vnnitwin(k);
-    kern_init_peak_vnnitwin(k);
 }
 #endif
 

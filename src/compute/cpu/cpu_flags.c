@@ -48,9 +48,8 @@ static void init_avxvnni(struct kern *k)
 {
     kern_init_avx2(k);
     k->name = "avxvnni";
-    kern_init_dot_avxvnni(k);
+    kern_init_q8_avxvnni(k);
     kern_init_strip_avxvnni(k);
-    kern_init_peak_avxvnni(k);
 }
 #endif
 

@@ -218,10 +218,8 @@ struct kern {
 void kern_init_generic(struct kern *k);
 // Those that were built; each expects a table that a lower level has filled.
 void kern_init_avx2(struct kern *k);
-// onto avx2: products, strips and the peak, all three
-void kern_init_dot_avxvnni(struct kern *k);
+void kern_init_q8_avxvnni(struct kern *k); // both onto avx2
 void kern_init_strip_avxvnni(struct kern *k);
-void kern_init_peak_avxvnni(struct kern *k);
 void kern_init_avx512(struct kern *k);
 void kern_init_avx512vnni(struct kern *k);
 void kern_init_avx512amx(struct kern *k); // onto avx512vnni

@@ -364,6 +364,7 @@ void KERN_INIT(struct kern *k)
     k->unpack[DTYPE_BF16] = unpack_bf16;
     k->unpack[DTYPE_Q8_0] = unpack_q8_0;
     KERN_INIT_DOT(k);
+    KERN_INIT_Q8(k);
     KERN_INIT_STRIP(k);
     KERN_INIT_PEAK(k);
     KERN_INIT_ATTEND(k);

@@ -31,10 +31,12 @@ enum { SIMD_PARTS = KERN_LANES / SIMD_LANES };
 #if defined(KERN_INIT)
 void KERN_INIT(struct kern *k);
 void KERN_INIT_DOT(struct kern *k);
-void KERN_INIT_Q8(struct kern *k); // of kern_neon_q8.c, where it is
-void KERN_INIT_STRIP(struct kern *k);
 void KERN_INIT_PEAK(struct kern *k);
 void KERN_INIT_ATTEND(struct kern *k);
+#endif
+#if defined(KERN_INIT_Q8)          // avxvnni has these two alone
+void KERN_INIT_Q8(struct kern *k); // of kern_x86_q8.c or kern_neon_q8.c
+void KERN_INIT_STRIP(struct kern *k);
 #endif
 #if defined(KERN_INIT_TILE)
 void KERN_INIT_TILE(struct kern *k); // of kern_tile.c alone
