@@ -271,8 +271,8 @@ static void end_late(struct rounds *r, struct work *w)
     struct carat_error error;
     if (!is_answering(r, w)) {
         fail(&error, CARAT_E_STOPPED,
-             w->n_begun == 0 ? "the request waited %.0f s for its turn, which is its time limit"
-                             : "the request took longer than its time limit of %.0f s, and the "
+             w->n_begun == 0 ? "the request waited %g s for its turn, which is its time limit"
+                             : "the request took longer than its time limit of %g s, and the "
                                "answer had not begun",
              w->deadline - w->submitted);
         fail_work(w, w->n_begun == 0 ? 503 : 504, &error);
